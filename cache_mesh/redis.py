@@ -1,0 +1,59 @@
+"""The kind RedisCluster and the listener protocol redis."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from google.protobuf.message import Message
+from pydantic import BeforeValidator, Field
+
+from mesh_core.compile.secrets import add_users, set_credentials, set_downstream_tls, set_upstream_tls
+from mesh_core.compile.skeleton import PRIMARY, cluster
+from mesh_core.model.builtin import no_check
+from mesh_core.model.kinds import Authored, Compiled, Kind, Kinds, Protocol, World
+from mesh_core.model.secrets import Credentials, UpstreamTls
+from mesh_core.model.values import Duration, Spec, parse_duration_ms, parse_host_port
+from xds.messages import message, type_url
+
+DEFAULT_PORT = 6379
+
+
+def _node(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError('write "HOST:PORT"')
+    return str(parse_host_port(text, DEFAULT_PORT))
+
+
+class RedisClusterSpec(Spec):
+    """`nodes` are seeds: the others are learned from the cluster itself."""
+
+    nodes: Annotated[list[Annotated[str, BeforeValidator(_node)]], Field(min_length=1)]
+    mode: Literal["cluster", "single"] = "cluster"
+    credentials: Credentials | None = None
+    tls: UpstreamTls | None = None
+    retry_deadline: Duration = "10s"  # redirects and retries of one command end here; a replica takes over in 3 to 5 s at usual timeouts
+    connect_timeout: Duration = "1s"
+
+
+def register(kinds: Kinds) -> None:
+    kinds.add(Kind("RedisCluster", RedisClusterSpec, no_check, compile_cluster))
+    kinds.add_protocol(Protocol("redis", "RedisCluster", frozenset({"users", "tls"}), compile_filter))
+
+
+def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
+    spec = owner.spec
+    name = f"redis/{owner.name}"
+    connect_timeout_ms = parse_duration_ms(spec.connect_timeout)
+    yield from cluster(owner, name, [(parse_host_port(node), PRIMARY) for node in spec.nodes], connect_timeout_ms, "spec.nodes")
+    result = message("midstream.redis.v1.RedisCluster")(name=owner.name, cluster=name, mode=spec.mode.upper())
+    result.retry_deadline_ms = parse_duration_ms(spec.retry_deadline)
+    result.connect_timeout_ms = connect_timeout_ms
+    set_credentials(result.credentials, owner, spec.credentials)
+    set_upstream_tls(result.tls, owner, spec.tls)
+    yield Compiled(type_url("midstream.redis.v1.RedisCluster"), owner.name, result, owner)
+
+
+def compile_filter(listener: Authored, world: World) -> Message:
+    result = message("midstream.redis.v1.RedisProxy")(backend=listener.spec.backend)
+    add_users(result.users, listener, listener.spec.users)
+    set_downstream_tls(result.tls, listener, listener.spec.tls, default_mode="required")
+    return result

@@ -1,0 +1,217 @@
+//! The family's configuration: listeners, and the clusters behind them.
+
+use crate::address::Facade;
+use config::proto::midstream::core::v1::UpstreamTls;
+use config::proto::midstream::kafka::v1::{KafkaCluster, KafkaProxy};
+use config::{Compiled, Context, Entry, Invalid, ListenerOf, types};
+use rustls_pki_types::ServerName;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use wire::{Bind, Chain, MILLIS, Nanos, Target, TlsClient};
+
+/// The widest range of broker ports: each is a socket of its own, and node ids are small where people choose them.
+pub const MAX_BROKER_PORTS: usize = 1024;
+
+/// A broker that did not answer a SYN for this long is down; clients retry by themselves (`socket.connection.setup.timeout.ms` is 10 s).
+const CONNECT_TIMEOUT_MS: u32 = 5_000;
+
+/// What is in force.
+#[derive(Default)]
+pub struct KafkaConf {
+    /// By name.
+    pub listeners: BTreeMap<String, Arc<Listener>>,
+}
+
+/// A listener and the range of its broker ports.
+pub struct Listener {
+    /// The Listener's name.
+    pub name: Arc<str>,
+    /// The cluster behind it.
+    pub backend: Arc<Backend>,
+    /// The port of broker 0.
+    pub first: u16,
+    /// The last broker's port, inclusive.
+    pub last: u16,
+    /// What brokers are called towards clients; `None`: the address the client connected to.
+    pub advertised: Option<Arc<str>>,
+    /// Its filters.
+    pub chain: Option<Arc<dyn Chain>>,
+}
+
+impl Listener {
+    /// The broker addresses as a client sees them that calls us `host`.
+    pub fn facade<'a>(&self, host: &'a str) -> Facade<'a> {
+        Facade { host, first: self.first, last: self.last }
+    }
+}
+
+/// A physical cluster.
+pub struct Backend {
+    /// The KafkaCluster's name.
+    pub name: Arc<str>,
+    /// Where to begin.
+    pub bootstrap: Vec<(Arc<str>, u16)>,
+    /// TLS towards the brokers; its name is that of the first bootstrap broker.
+    pub tls: Option<TlsClient>,
+    /// Whether every broker is verified under the one configured name.
+    pub one_name: bool,
+    /// When a broker that is silent counts as down.
+    pub connect_timeout: Nanos,
+}
+
+impl Backend {
+    /// How to reach one of its brokers.
+    pub fn target(&self, host: &Arc<str>, port: u16) -> Target {
+        let tls = self.tls.as_ref().map(|tls| {
+            let name = if self.one_name { None } else { ServerName::try_from(host.to_string()).ok() };
+            TlsClient { config: Arc::clone(&tls.config), name: name.unwrap_or_else(|| tls.name.clone()) }
+        });
+        Target { host: Arc::clone(host), port, tls, connect_timeout: self.connect_timeout }
+    }
+}
+
+/// Compiles the Kafka listeners of a set, and names the sockets they need.
+pub fn compile(context: &Context<'_>) -> Compiled {
+    let (found, mut refusals) = context.listeners::<KafkaProxy>(types::KAFKA_PROXY);
+    let mut backends = BTreeMap::new();
+    for entry in context.set.kafka_clusters.values() {
+        match backend(context, entry) {
+            Ok(backend) => {
+                backends.insert(entry.name.clone(), Arc::new(backend));
+            }
+            Err(invalid) => refusals.push(entry.refuse(invalid)),
+        }
+    }
+    let mut conf = KafkaConf::default();
+    let mut binds = Vec::new();
+    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    for one in &found {
+        match listener(context, one, &backends).and_then(|(listener, wanted)| claim(&mut taken, one, &wanted).map(|()| (listener, wanted))) {
+            Ok((listener, wanted)) => {
+                conf.listeners.insert(one.entry.name.clone(), Arc::new(listener));
+                binds.extend(wanted);
+            }
+            Err(invalid) => refusals.push(one.entry.refuse(invalid)),
+        }
+    }
+    Compiled { conf: Arc::new(conf), binds, refusals }
+}
+
+fn backend(context: &Context<'_>, entry: &Entry<KafkaCluster>) -> Result<Backend, Invalid> {
+    let cluster = &entry.value;
+    let endpoints = context
+        .endpoints(&cluster.cluster)
+        .ok_or_else(|| Invalid::new("cluster", format!("there is no ClusterLoadAssignment {:?}; add it or mend the name", cluster.cluster)))?;
+    let bootstrap: Vec<_> = endpoints.into_iter().map(|endpoint| (endpoint.host, endpoint.port)).collect();
+    let (host, _) = bootstrap.first().ok_or_else(|| Invalid::new("cluster", "has no bootstrap broker; name at least one"))?;
+    let timeout = if cluster.connect_timeout_ms == 0 { CONNECT_TIMEOUT_MS } else { cluster.connect_timeout_ms };
+    Ok(Backend {
+        name: entry.name.as_str().into(),
+        tls: context.tls_client(cluster.tls.as_ref(), host)?,
+        one_name: has_one_name(cluster.tls.as_ref()),
+        bootstrap,
+        connect_timeout: Nanos::from(timeout) * MILLIS,
+    })
+}
+
+fn has_one_name(tls: Option<&UpstreamTls>) -> bool {
+    tls.is_some_and(|tls| !tls.server_name.is_empty())
+}
+
+fn listener(
+    context: &Context<'_>,
+    one: &ListenerOf<KafkaProxy>,
+    backends: &BTreeMap<String, Arc<Backend>>,
+) -> Result<(Listener, Vec<Bind>), Invalid> {
+    let filter = &one.filter;
+    let backend = backends
+        .get(&filter.backend)
+        .ok_or_else(|| Invalid::new("backend", format!("there is no KafkaCluster {:?} in force; add it or mend it", filter.backend)))?;
+    let (first, last) = range(filter)?;
+    let name: Arc<str> = one.entry.name.as_str().into();
+    let tls = context.tls_server(filter.tls.as_ref())?;
+    let bind =
+        |facet: u32, port: u16| Bind { listener: Arc::clone(&name), facet, address: SocketAddr::new(one.address.ip(), port), tls: tls.clone() };
+    let brokers = (first..=last).enumerate().map(|(node, port)| bind(1 + node as u32, port));
+    let binds = std::iter::once(bind(0, one.address.port())).chain(brokers).collect();
+    let listener = Listener {
+        name: Arc::clone(&name),
+        backend: Arc::clone(backend),
+        first,
+        last,
+        advertised: (!filter.advertised_host.is_empty()).then(|| filter.advertised_host.as_str().into()),
+        chain: context.chain(&one.entry.name),
+    };
+    Ok((listener, binds))
+}
+
+fn range(filter: &KafkaProxy) -> Result<(u16, u16), Invalid> {
+    let port = |value: u32, field: &str| {
+        u16::try_from(value)
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| Invalid::new(field, format!("{value} is no port: give brokerPorts as FIRST-LAST, from 1 to 65535")))
+    };
+    let first = port(filter.broker_port_first, "broker_port_first")?;
+    let last = port(filter.broker_port_last, "broker_port_last")?;
+    match usize::from(last).checked_sub(usize::from(first)) {
+        None => Err(Invalid::new("broker_port_last", format!("{last} is below the first port, {first}"))),
+        Some(more) if more >= MAX_BROKER_PORTS => Err(Invalid::new(
+            "broker_port_last",
+            format!("{first}-{last} is wider than {MAX_BROKER_PORTS} ports, each of which is a socket; narrow it"),
+        )),
+        Some(_) => Ok((first, last)),
+    }
+}
+
+/// Two sockets on one address would be two listeners' fault; the later one by name is told.
+fn claim(taken: &mut BTreeMap<SocketAddr, String>, one: &ListenerOf<KafkaProxy>, wanted: &[Bind]) -> Result<(), Invalid> {
+    let mut own = BTreeMap::new();
+    for bind in wanted {
+        let other = own.get(&bind.address).or_else(|| taken.get(&bind.address));
+        if let Some(other) = other {
+            let what = if bind.facet == 0 { "its address".to_string() } else { format!("port of broker {}", bind.facet - 1) };
+            return Err(Invalid::new("broker_port_first", format!("{} ({what}) is taken by Listener {other}; move the range", bind.address)));
+        }
+        own.insert(bind.address, one.entry.name.clone());
+    }
+    taken.append(&mut own);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(first: u32, last: u32) -> KafkaProxy {
+        KafkaProxy { broker_port_first: first, broker_port_last: last, ..KafkaProxy::default() }
+    }
+
+    fn one(name: &str) -> ListenerOf<KafkaProxy> {
+        let entry = Entry { type_url: types::LISTENER, name: name.into(), version: "1".into(), value: () };
+        ListenerOf { entry, address: SocketAddr::from(([127, 0, 0, 1], 9092)), filter: KafkaProxy::default() }
+    }
+
+    fn bind(facet: u32, port: u16) -> Bind {
+        Bind { listener: "a".into(), facet, address: SocketAddr::from(([127, 0, 0, 1], port)), tls: None }
+    }
+
+    #[test]
+    fn a_range_of_ports_is_one() {
+        assert_eq!(range(&ports(9100, 9100)), Ok((9100, 9100)));
+        assert_eq!(range(&ports(0, 9100)).unwrap_err().field, "broker_port_first");
+        for (first, last) in [(9100, 9099), (9100, 70_000), (9100, 20_000)] {
+            assert_eq!(range(&ports(first, last)).unwrap_err().field, "broker_port_last", "{first}-{last}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_one_listeners() {
+        let mut taken = BTreeMap::new();
+        claim(&mut taken, &one("a"), &[bind(0, 9092), bind(1, 9100)]).unwrap();
+        let refused = claim(&mut taken, &one("b"), &[bind(0, 9093), bind(1, 9100)]).unwrap_err();
+        assert_eq!(refused.reason, "127.0.0.1:9100 (port of broker 0) is taken by Listener a; move the range");
+        assert!(claim(&mut taken, &one("c"), &[bind(0, 9094), bind(1, 9094)]).is_err());
+    }
+}

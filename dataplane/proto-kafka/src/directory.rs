@@ -1,0 +1,194 @@
+//! What is known of one physical cluster: its brokers' addresses and its topics' ids, learned from every Metadata response that passes,
+//! from our own questions, and from the other workers.
+
+use crate::codec;
+use crate::edit::{Mark, elements, marks};
+use crate::table;
+use crate::tables::interest;
+use crate::walk::Malformed;
+use hashbrown::HashMap;
+use std::sync::Arc;
+use wire::{Cursor, Key};
+
+/// Metadata.
+pub const METADATA: i16 = 3;
+
+/// Brokers remembered per cluster; the largest public clusters have a few thousand.
+const MAX_BROKERS: usize = 10_000;
+
+/// Topic ids remembered per cluster: 100 bytes each, and a cluster has at most some hundred thousand topics. Beyond it all are forgotten,
+/// and learned again as they are used.
+const MAX_TOPICS: usize = 200_000;
+
+/// The largest Metadata response that is passed on to the other workers; they ask for themselves otherwise.
+const MAX_MAIL: usize = 256 * 1024;
+
+/// A topic's id.
+pub type TopicId = [u8; 16];
+
+/// One cluster as one worker knows it.
+#[derive(Default)]
+pub struct Directory {
+    brokers: HashMap<i32, (Arc<str>, u16)>,
+    topics: HashMap<TopicId, Arc<str>>,
+    /// The connection of our own question, while one is under way.
+    pub asking: Option<Key>,
+    /// Ids that the next question is about.
+    wanted: Vec<TopicId>,
+}
+
+impl Directory {
+    /// A broker's address.
+    pub fn broker(&self, node: i32) -> Option<&(Arc<str>, u16)> {
+        self.brokers.get(&node)
+    }
+
+    /// A broker that was not there: the next client's question is asked anew.
+    pub fn forget(&mut self, node: i32) {
+        self.brokers.remove(&node);
+    }
+
+    /// The cluster is found elsewhere now.
+    pub fn forget_all(&mut self) {
+        self.brokers.clear();
+        self.topics.clear();
+    }
+
+    /// The topic with this id.
+    pub fn topic(&self, id: &TopicId) -> Option<&Arc<str>> {
+        self.topics.get(id)
+    }
+
+    /// The next question is about this id too.
+    pub fn want(&mut self, id: TopicId) {
+        if !self.wanted.contains(&id) && self.wanted.len() < 1024 {
+            self.wanted.push(id);
+        }
+    }
+
+    /// Reads a Metadata response. Returns whether it told anything new.
+    ///
+    /// # Errors
+    /// The body is not one.
+    pub fn learn(&mut self, version: i16, body: &[u8]) -> Result<bool, Malformed> {
+        let shape = table::api(METADATA).and_then(|api| api.shape(version)).ok_or(Malformed("has no table"))?;
+        let marks = marks(shape.response, body)?;
+        Ok(self.learn_marks(body, &marks))
+    }
+
+    /// The same, of a response whose marks are there.
+    pub fn learn_marks(&mut self, body: &[u8], marks: &[Mark]) -> bool {
+        let mut news = false;
+        for (inside, _) in elements(marks, interest::NODES) {
+            news |= self.learn_broker(body, &marks[inside]).unwrap_or(false);
+        }
+        for (inside, _) in elements(marks, interest::TOPICS) {
+            news |= self.learn_topic(body, &marks[inside]).unwrap_or(false);
+        }
+        news
+    }
+
+    fn learn_broker(&mut self, body: &[u8], marks: &[Mark]) -> Option<bool> {
+        let find = |interest| marks.iter().find(|mark| mark.is(interest));
+        let node = find(interest::NODE_ID)?.int(body);
+        let host = std::str::from_utf8(find(interest::HOST)?.text(body)).ok()?;
+        let port = u16::try_from(find(interest::PORT)?.int(body)).ok()?;
+        if self.brokers.get(&node).is_some_and(|known| &*known.0 == host && known.1 == port) || self.brokers.len() >= MAX_BROKERS {
+            return Some(false);
+        }
+        self.brokers.insert(node, (host.into(), port));
+        Some(true)
+    }
+
+    fn learn_topic(&mut self, body: &[u8], marks: &[Mark]) -> Option<bool> {
+        let find = |interest| marks.iter().find(|mark| mark.is(interest));
+        let id = TopicId::try_from(find(interest::TOPIC_ID)?.bytes(body)).ok()?;
+        let name = std::str::from_utf8(find(interest::TOPIC)?.text(body)).ok()?;
+        if name.is_empty() || id == [0; 16] || self.topics.get(&id).is_some_and(|known| &**known == name) {
+            return Some(false);
+        }
+        if self.topics.len() >= MAX_TOPICS {
+            self.topics.clear();
+        }
+        self.topics.insert(id, name.into());
+        Some(true)
+    }
+
+    /// Our own Metadata request, with the version whose answer it gets: brokers only, or with the topics of the wanted ids.
+    pub fn question(&mut self) -> (i16, Vec<u8>) {
+        let wanted = std::mem::take(&mut self.wanted);
+        // Version 1 with an empty list: no topics, understood by every broker since 0.10. Version 12 asks by id (KIP-516).
+        let version = if wanted.is_empty() { 1 } else { 12 };
+        let mut frame = vec![0; 4];
+        [METADATA, version, 0, 0].iter().for_each(|value| frame.extend(value.to_be_bytes()));
+        frame.extend(codec::string(false, b"midstream"));
+        if wanted.is_empty() {
+            frame.extend(0u32.to_be_bytes());
+        } else {
+            frame.push(0);
+            frame.extend(codec::count(true, wanted.len() as u32));
+            wanted.iter().for_each(|id| frame.extend(id.iter().chain(&[0, 0])));
+            frame.extend([0, 0, 0]);
+        }
+        let size = frame.len() as u32 - 4;
+        frame[..4].copy_from_slice(&size.to_be_bytes());
+        (version, frame)
+    }
+}
+
+/// The body of our own response, behind size and header.
+///
+/// # Errors
+/// The frame is too short.
+pub fn answer(version: i16, frame: &[u8]) -> Result<&[u8], Malformed> {
+    let head = if version == 12 { 9 } else { 8 };
+    frame.get(head..).ok_or(Malformed("is shorter than its header"))
+}
+
+/// News for the other workers; `None` when they are too long for their boxes.
+pub fn mail(backend: &str, version: i16, body: &[u8]) -> Option<Vec<u8>> {
+    (body.len() <= MAX_MAIL).then(|| {
+        let mut mail = codec::string(false, backend.as_bytes());
+        mail.extend(version.to_be_bytes());
+        mail.extend(body);
+        mail
+    })
+}
+
+/// Reads such news: the cluster, the version and the Metadata body.
+pub fn read_mail(mail: &[u8]) -> Option<(&str, i16, &[u8])> {
+    let mut cursor = Cursor::new(mail);
+    let length = cursor.u16().ok()?;
+    let backend = std::str::from_utf8(cursor.take(usize::from(length)).ok()?).ok()?;
+    let version = cursor.i16().ok()?;
+    Some((backend, version, cursor.rest()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walk::walk_whole;
+
+    #[test]
+    fn our_questions_are_well_formed() {
+        for ids in [0, 3] {
+            let mut directory = Directory::default();
+            (0..ids).for_each(|n| directory.want([n + 1; 16]));
+            let (version, frame) = directory.question();
+            let body = 4 + 8 + 11 + usize::from(version == 12);
+            let mut found = 0;
+            walk_whole(table::api(3).unwrap(), version, false, &frame[body..], |_, seen| {
+                found += u8::from(seen.interest == interest::TOPIC_ID);
+            })
+            .unwrap();
+            assert_eq!(found, ids);
+        }
+    }
+
+    #[test]
+    fn mail_comes_back() {
+        let mail = mail("events", 12, b"body").unwrap();
+        assert_eq!(read_mail(&mail), Some(("events", 12, &b"body"[..])));
+        assert_eq!(read_mail(&mail[..3]), None);
+    }
+}

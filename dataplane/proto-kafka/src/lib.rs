@@ -1,0 +1,71 @@
+//! Kafka: clients meet the brokers at addresses of ours, and nothing else of what they say is touched unless a rule asks for it.
+//!
+//! ```text
+//! client at the listener's address --> its own connection to a bootstrap broker
+//! client at broker port n          --> its own connection to broker n, where Metadata says it is
+//!
+//! requests:  header read, place in the ring, the rest forwarded unread       (requests.rs; with filters: filtered.rs, policy.rs, mask.rs)
+//! responses: ApiVersions, Metadata, FindCoordinator, DescribeCluster,
+//!            DescribeQuorum are held and edited                              (responses.rs, edit.rs, address.rs, versions.rs)
+//!            Produce, Fetch, ShareFetch, ShareAcknowledge are walked by
+//!            lengths for the NodeEndpoints at their end                      (relay.rs, walk.rs, endpoints.rs)
+//!            all others are forwarded unread
+//! ```
+//! Record bytes are never decoded. What the walker knows of the messages comes from Kafka's own schemas (`tables.rs`, generated).
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod address;
+mod codec;
+mod conf;
+mod directory;
+mod edit;
+mod endpoints;
+mod filtered;
+mod frame;
+mod machine;
+mod mask;
+mod meters;
+mod policy;
+mod relay;
+mod requests;
+mod responses;
+mod sasl;
+mod session;
+mod shared;
+pub mod table;
+mod tables;
+mod versions;
+mod walk;
+
+pub use conf::{Backend, KafkaConf, Listener, compile};
+pub use machine::Kafka;
+
+use std::sync::Arc;
+use wire::{Family, Protocol, Worker};
+
+struct KafkaFamily;
+
+impl Family for KafkaFamily {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn build(&self, worker: Worker) -> Box<dyn Protocol> {
+        Box::new(Kafka::new(worker))
+    }
+}
+
+/// The family, as the engine starts it.
+pub fn family() -> Arc<dyn Family> {
+    Arc::new(KafkaFamily)
+}
+
+/// What tests and fuzzers drive without a session.
+pub mod fuzz {
+    pub use crate::edit::text;
+    pub use crate::frame::{request_body, request_head, response_head, tags};
+    pub use crate::table;
+    pub use crate::tables::interest;
+    pub use crate::walk::{Part, walk_whole};
+}

@@ -1,0 +1,305 @@
+//! The way back: each response is matched with its request, and passes opaque, walked, or held and edited.
+
+use crate::address::Facade;
+use crate::directory::METADATA;
+use crate::edit::{Mark, Splice, apply, elements, marks};
+use crate::frame::{self, API_VERSIONS, response_head};
+use crate::mask::Masks;
+use crate::relay::{COPY_MAX, Ran, Relay};
+use crate::session::{Pending, Session};
+use crate::shared::Shared;
+use crate::table::{Api, Shape};
+use crate::tables::interest;
+use crate::versions;
+use crate::walk::{Malformed, Part, Seen, Walk};
+use wire::{Fault, Io};
+
+/// The largest response that is held to be edited: Metadata of 100,000 partitions with three replicas is 6 MB.
+const MAX_HELD_RESPONSE: u32 = 32 * 1024 * 1024;
+
+const PRODUCE: i16 = 0;
+const FETCH: i16 = 1;
+const FIND_COORDINATOR: i16 = 10;
+const SASL_AUTHENTICATE: i16 = 36;
+const DESCRIBE_QUORUM: i16 = 55;
+const DESCRIBE_CLUSTER: i16 = 60;
+const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
+const SHARE_FETCH: i16 = 78;
+const SHARE_ACKNOWLEDGE: i16 = 79;
+
+/// What a response needs.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Nothing of it changes.
+    Opaque,
+    /// Its tail, and names in place of their length.
+    Walk(u32),
+    /// It is edited whole.
+    Hold(&'static Shape),
+}
+
+impl Session {
+    /// Bytes of the broker. Returns how many were consumed.
+    pub fn responses(&mut self, io: &mut dyn Io, shared: &mut Shared, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut at = 0;
+        loop {
+            if self.response.is_some() {
+                let (used, ran) = self.relay_response(io, shared, &bytes[at..])?;
+                at += used;
+                match ran {
+                    Ran::Need(n) => io.want(self.server, n),
+                    Ran::Forwarded => {}
+                    Ran::Done => {
+                        self.response = None;
+                        self.patching = None;
+                        let error = self.ring.front().and_then(|pending| pending.masks.as_ref()).map_or("", |masks| masks.error());
+                        self.answered(io, shared, error);
+                        self.send_local(io, shared);
+                        continue;
+                    }
+                }
+                return Ok(at);
+            }
+            match self.begin_response(io, shared, &bytes[at..]).map_err(|error| self.broken_response(shared, error))? {
+                Began::Need(n) => {
+                    io.want(self.server, n);
+                    return Ok(at);
+                }
+                Began::Took(n) => at += n,
+            }
+        }
+    }
+
+    fn broken_response(&self, shared: &mut Shared, error: Malformed) -> Fault {
+        let name = self.ring.front().and_then(|pending| pending.api).map_or("no request of ours", |api| api.name);
+        shared.backend(&self.listener.backend.name).error("protocol");
+        self.fault(shared, "server_protocol", Fault::server("Kafka response", format!("the response to {name} {error}")))
+    }
+
+    fn relay_response(&mut self, io: &mut dyn Io, shared: &mut Shared, bytes: &[u8]) -> Result<(usize, Ran), Fault> {
+        let Some(relay) = &mut self.response else { return Ok((0, Ran::Done)) };
+        let masks = self.ring.front().and_then(|pending| pending.masks.as_deref());
+        let opens_session = self.ring.front().is_some_and(|pending| pending.opens_session);
+        let (fetch_session, generation) = (&mut self.fetch_session, shared.generation);
+        let patching = &mut self.patching;
+        let facade = self.listener.facade(&self.host);
+        let mut outside = 0;
+        let ran = relay.run(io, bytes, &facade, &mut outside, &mut |seen| {
+            if opens_session && seen.interest == interest::FETCH_SESSION {
+                *fetch_session = seen.bytes.try_into().ok().map(|id| (i32::from_be_bytes(id), generation));
+            }
+            Ok(unmask(masks, patching, seen))
+        });
+        if outside > 0 {
+            shared.meters(&self.listener.name).error("node_outside_of_broker_ports");
+        }
+        ran.map_err(|error| self.broken_response(shared, error))
+    }
+
+    fn begin_response(&mut self, io: &mut dyn Io, shared: &mut Shared, bytes: &[u8]) -> Result<Began, Malformed> {
+        let Some((size, correlation)) = response_head(bytes)? else { return Ok(Began::Need(8)) };
+        let pending = self.ring.front().ok_or(Malformed("comes without a request"))?;
+        if pending.correlation != correlation || pending.local.is_some() {
+            return Err(Malformed("has the number of another request"));
+        }
+        let way = way(pending);
+        let frame = 4 + size as usize;
+        match way {
+            Way::Opaque if bytes.len() >= frame && (frame as u64) < COPY_MAX => {
+                io.out(self.client).extend_from_slice(&bytes[..frame]);
+                self.answered(io, shared, "");
+                self.send_local(io, shared);
+                Ok(Began::Took(frame))
+            }
+            Way::Opaque => {
+                self.response = Some(Relay::opaque(self.server, self.client, frame as u64));
+                Ok(Began::Took(0))
+            }
+            Way::Walk(program) => {
+                let whole = &bytes[..bytes.len().min(frame)];
+                let Some(head) = header(pending, whole)? else {
+                    return if whole.len() < frame { Ok(Began::Need(bytes.len() + 1)) } else { Err(Malformed("is shorter than its header")) };
+                };
+                io.out(self.client).extend_from_slice(&whole[..head]);
+                let walk = Walk::new(program, (frame - head) as u64);
+                self.response = Some(Relay::walked(self.server, self.client, walk, true));
+                Ok(Began::Took(head))
+            }
+            Way::Hold(_) if size > MAX_HELD_RESPONSE => Err(Malformed("exceeds 32 MiB and would have to be held")),
+            Way::Hold(_) if bytes.len() < frame => Ok(Began::Need(frame)),
+            Way::Hold(shape) => {
+                let error = self.edit(io, shared, shape, &bytes[..frame])?;
+                self.answered(io, shared, error);
+                self.send_local(io, shared);
+                Ok(Began::Took(frame))
+            }
+        }
+    }
+
+    /// Edits a held response and sends it. Returns the error in it, for the access log.
+    fn edit(&mut self, io: &mut dyn Io, shared: &mut Shared, shape: &'static Shape, frame: &[u8]) -> Result<&'static str, Malformed> {
+        let Some(pending) = self.ring.front_mut() else { return Err(Malformed("comes without a request")) };
+        let masks = pending.masks.take();
+        let (api, version) = (pending.api, pending.version);
+        let head = header(pending, frame)?.ok_or(Malformed("is shorter than its header"))?;
+        let body = &frame[head..];
+        let edited = match api.map(|api| api.key) {
+            Some(API_VERSIONS) => versions::clamp(version, body)?,
+            key => self.edited_body(io, shared, key.unwrap_or(-1), version, shape, body, masks.as_deref())?,
+        };
+        let out = io.out(self.client);
+        out.reserve(head + edited.len());
+        out.extend(((head - 4 + edited.len()) as u32).to_be_bytes());
+        out.extend_from_slice(&frame[4..head]);
+        out.extend_from_slice(&edited);
+        Ok(masks.map_or("", |masks| masks.error()))
+    }
+
+    #[allow(clippy::too_many_arguments)] // one call site; a struct of them would be named after it
+    fn edited_body(
+        &mut self,
+        io: &mut dyn Io,
+        shared: &mut Shared,
+        key: i16,
+        version: i16,
+        shape: &'static Shape,
+        body: &[u8],
+        masks: Option<&Masks>,
+    ) -> Result<Vec<u8>, Malformed> {
+        let marks = marks(shape.response, body)?;
+        if key == METADATA && shared.directory(&self.listener.backend.name).learn_marks(body, &marks) && shared.worker.count > 1 {
+            shared.tell(io, &self.listener.backend.name, version, body);
+        }
+        if key == SASL_AUTHENTICATE {
+            let error = marks.iter().find(|mark| mark.is(interest::ERROR)).map_or(-1, |mark| mark.int(body) as i16);
+            if let Some(identity) = self.sasl.answer(error) {
+                self.identity = identity;
+                self.cache.clear();
+            }
+        }
+        let mut splices = Vec::new();
+        let host = std::sync::Arc::clone(&self.host);
+        let facade = self.listener.facade(&host);
+        if let Some(tail) = tail_splice(shape, body, &facade)? {
+            splices.push(tail);
+        } else {
+            let (addresses, outside) = facade.splices(body, &marks);
+            splices = addresses;
+            if outside > 0 {
+                shared.meters(&self.listener.name).error("node_outside_of_broker_ports");
+            }
+        }
+        masks.into_iter().for_each(|masks| unmask_held(body, &marks, masks, &mut splices));
+        if matches!(key, METADATA | DESCRIBE_TOPIC_PARTITIONS) {
+            self.hide(body, &marks, key, masks, &mut splices);
+        }
+        let mut out = Vec::with_capacity(body.len() + 64);
+        apply(body, &mut splices, &mut out);
+        Ok(out)
+    }
+
+    /// Takes topics that this client may not see out of a list of all, as brokers do.
+    fn hide(&mut self, body: &[u8], marks: &[Mark], key: i16, masks: Option<&Masks>, splices: &mut Vec<Splice>) {
+        let Some(chain) = self.listener.chain.clone() else { return };
+        let mut hidden = Vec::new();
+        let mut left = 0;
+        for (inside, span) in elements(marks, interest::TOPICS) {
+            let topic = marks[inside].iter().find(|mark| mark.is(interest::TOPIC)).map_or(&[][..], |mark| mark.text(body));
+            let is_masked = masks.is_some_and(|masks| masks.of(topic).is_some());
+            if topic.is_empty() || is_masked || self.denial(&*chain, key, topic).is_none() {
+                left += 1;
+            } else {
+                hidden.push(Splice { at: span.start, len: span.len(), with: vec![] });
+            }
+        }
+        if hidden.is_empty() {
+            return;
+        }
+        let count = marks.iter().find(|mark| mark.interest == interest::TOPICS && mark.part == Part::Count);
+        splices.extend(count.map(|count| count.with(crate::codec::count(count.compact, left))));
+        splices.retain(|splice| !hidden.iter().any(|hidden| (hidden.at..hidden.at + hidden.len).contains(&splice.at)));
+        splices.append(&mut hidden);
+    }
+}
+
+enum Began {
+    Need(usize),
+    Took(usize),
+}
+
+fn way(pending: &Pending) -> Way {
+    let Some((api, shape)) = pending.api.and_then(|api| Some((api, api.shape(pending.version)?))) else { return Way::Opaque };
+    match api.key {
+        METADATA | FIND_COORDINATOR | API_VERSIONS | SASL_AUTHENTICATE | DESCRIBE_QUORUM | DESCRIBE_CLUSTER | DESCRIBE_TOPIC_PARTITIONS => {
+            Way::Hold(shape)
+        }
+        FETCH if pending.masks.is_some() || pending.opens_session => Way::Walk(shape.response),
+        _ if pending.masks.is_some() => Way::Hold(shape),
+        PRODUCE | FETCH | SHARE_FETCH | SHARE_ACKNOWLEDGE if Shape::bears(shape.response, interest::TAIL_TAGS) => Way::Walk(shape.response),
+        _ => Way::Opaque,
+    }
+}
+
+/// Where the body of a response begins; `None` when more bytes are needed.
+fn header(pending: &Pending, frame: &[u8]) -> Result<Option<usize>, Malformed> {
+    let has_tags = pending.api.is_some_and(|api: &Api| frame::response_has_tags(api, pending.version));
+    let tags = if has_tags { frame::tags(frame.get(8..).unwrap_or_default())? } else { Some(0) };
+    Ok(tags.map(|tags| 8 + tags))
+}
+
+/// The real name of a masked topic, and the real error in what follows it.
+fn unmask(masks: Option<&Masks>, patching: &mut Option<i16>, seen: &Seen<'_>) -> Option<Vec<u8>> {
+    let masks = masks?;
+    if seen.interest == interest::TOPICS {
+        *patching = None;
+        return None;
+    }
+    if seen.interest == interest::ERROR {
+        return patching.map(|code| code.to_be_bytes().to_vec());
+    }
+    let mask = masks.seen(seen)?;
+    *patching = Some(mask.code);
+    let mut bytes = seen.bytes.to_vec();
+    let head = bytes.len() - mask.real.len();
+    bytes[head..].copy_from_slice(&mask.real);
+    Some(bytes)
+}
+
+/// The same for a held response, where errors may stand before the name, and messages may be as long as they are.
+fn unmask_held(body: &[u8], marks: &[Mark], masks: &Masks, splices: &mut Vec<Splice>) {
+    for (inside, _) in elements(marks, interest::TOPICS) {
+        let inside = &marks[inside];
+        let named = |mark: &Mark| match mark.interest {
+            interest::TOPIC | interest::RESOURCE_NAME => masks.of(mark.text(body)),
+            interest::TOPIC_ID => masks.of(mark.bytes(body)),
+            _ => None,
+        };
+        let Some(mask) = inside.iter().find_map(named) else { continue };
+        splices.extend(inside.iter().filter_map(|mark| match mark.interest {
+            interest::TOPIC | interest::RESOURCE_NAME if mark.text(body) == mask.mask => Some(mark.with_text(&mask.real)),
+            interest::TOPIC_ID if mark.bytes(body) == mask.mask => Some(mark.with(mask.real.clone())),
+            interest::ERROR => Some(mark.with_int(i32::from(mask.code))),
+            interest::ERROR_MESSAGE => Some(mark.with_text(mask.message.as_bytes())),
+            _ => None,
+        }));
+    }
+}
+
+/// The rewritten tail of a held response that has one; elsewhere addresses are spliced where they stand.
+fn tail_splice(shape: &Shape, body: &[u8], facade: &Facade<'_>) -> Result<Option<Splice>, Malformed> {
+    if !Shape::bears(shape.response, interest::TAIL_TAGS) {
+        return Ok(None);
+    }
+    let mut walk = Walk::new(shape.response, body.len() as u64);
+    loop {
+        let at = body.len() - walk.left() as usize;
+        match walk.step(&body[at..])? {
+            crate::walk::Step::Tail => {
+                let (with, _) = crate::endpoints::rewrite(walk.program(), &body[at..], facade)?;
+                return Ok(Some(Splice { at, len: body.len() - at, with }));
+            }
+            crate::walk::Step::Need | crate::walk::Step::Done => return Ok(None),
+            _ => {}
+        }
+    }
+}

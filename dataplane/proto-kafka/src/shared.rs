@@ -1,0 +1,103 @@
+//! What the sessions of one worker share.
+
+use crate::conf::{Backend, KafkaConf};
+use crate::directory::{self, Directory};
+use crate::meters::{BackendMeters, Meters};
+use crate::walk::Malformed;
+use hashbrown::HashMap;
+use std::sync::Arc;
+use wire::{Io, SECONDS, Worker};
+
+/// How long an own question to a broker may take: as long as clients wait for a connection to be set up.
+const ASK_TIMEOUT_S: u64 = 5;
+
+/// The timer of an own question.
+pub const TIMER_ASK: u32 = 2;
+
+/// The tag of a dial that is an own question; the others have 0.
+pub const TAG_ASK: u64 = 1;
+
+/// One worker's knowledge.
+pub struct Shared {
+    /// Who we are.
+    pub worker: Worker,
+    /// What is in force.
+    pub conf: Arc<KafkaConf>,
+    /// Rises with each configuration.
+    pub generation: u64,
+    directories: HashMap<Arc<str>, Directory>,
+    meters: HashMap<Arc<str>, Meters>,
+    backend_meters: HashMap<Arc<str>, BackendMeters>,
+}
+
+impl Shared {
+    /// A worker's, before any configuration.
+    pub fn new(worker: Worker) -> Shared {
+        Shared { worker, conf: Arc::default(), generation: 0, directories: HashMap::new(), meters: HashMap::new(), backend_meters: HashMap::new() }
+    }
+
+    /// Puts a configuration in force. Of a cluster that is found elsewhere now, the brokers' addresses are asked anew.
+    pub fn renew(&mut self, conf: Arc<KafkaConf>) {
+        let before = std::mem::replace(&mut self.conf, conf);
+        self.generation += 1;
+        for old in before.listeners.values() {
+            let new = self.conf.listeners.values().find(|listener| listener.backend.name == old.backend.name);
+            if let Some(directory) = self.directories.get_mut(&old.backend.name) {
+                if new.is_none_or(|new| new.backend.bootstrap != old.backend.bootstrap) {
+                    directory.forget_all();
+                }
+            }
+        }
+    }
+
+    /// A listener's counters.
+    pub fn meters(&mut self, listener: &Arc<str>) -> &mut Meters {
+        if !self.meters.contains_key(listener) {
+            self.meters.insert(Arc::clone(listener), Meters::new(&self.worker.metrics, listener));
+        }
+        self.meters.entry(Arc::clone(listener)).or_insert_with(|| Meters::new(&self.worker.metrics, listener))
+    }
+
+    /// A cluster's counters.
+    pub fn backend(&mut self, name: &Arc<str>) -> &mut BackendMeters {
+        self.backend_meters.entry(Arc::clone(name)).or_insert_with(|| BackendMeters::new(&self.worker.metrics, name))
+    }
+
+    /// What is known of a cluster.
+    pub fn directory(&mut self, name: &Arc<str>) -> &mut Directory {
+        self.directories.entry(Arc::clone(name)).or_default()
+    }
+
+    /// Sends our own Metadata request to a bootstrap broker, unless one is under way. Its answer comes to `learn`.
+    pub fn ask(&mut self, io: &mut dyn Io, backend: &Backend) {
+        if self.directory(&backend.name).asking.is_some() || backend.bootstrap.is_empty() {
+            return;
+        }
+        let at = (io.random() % backend.bootstrap.len() as u64) as usize;
+        let (host, port) = &backend.bootstrap[at];
+        let key = io.dial(&backend.target(host, *port), TAG_ASK);
+        io.arm(key, TIMER_ASK, io.now() + ASK_TIMEOUT_S * SECONDS);
+        self.directory(&backend.name).asking = Some(key);
+        self.backend(&backend.name).moved(1, 0);
+    }
+
+    /// Reads a Metadata response and passes its news on to the other workers.
+    ///
+    /// # Errors
+    /// The body is not one.
+    pub fn learn(&mut self, io: &mut dyn Io, backend: &Arc<str>, version: i16, body: &[u8]) -> Result<bool, Malformed> {
+        let news = self.directory(backend).learn(version, body)?;
+        if news && self.worker.count > 1 {
+            self.tell(io, backend, version, body);
+        }
+        Ok(news)
+    }
+
+    /// Tells the other workers.
+    pub fn tell(&self, io: &mut dyn Io, backend: &Arc<str>, version: i16, body: &[u8]) {
+        let Some(mail) = directory::mail(backend, version, body) else { return };
+        for index in (0..self.worker.count).filter(|index| *index != self.worker.index) {
+            io.mail(index, mail.clone());
+        }
+    }
+}

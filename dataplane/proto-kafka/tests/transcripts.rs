@@ -1,0 +1,59 @@
+//! Replays tests/transcripts/kafka on the machine, whole and one byte at a time.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use proto_kafka::{Backend, Kafka, KafkaConf, Listener};
+use std::path::Path;
+use std::sync::Arc;
+use wire::sim::Sim;
+use wire::transcript;
+use wire::{Chain, Denial, DenialKind, Flow, MILLIS, Outcome, Request, SECONDS, Verdict, Worker};
+
+/// Denies topics called `secret...` to all but the user ann, everything administrative, and delays what names `slow`.
+struct Rules;
+
+fn denial(kind: DenialKind, request: &Request<'_>) -> Denial {
+    Denial { kind, rule: "AccessPolicy/test".into(), message: format!("AccessPolicy/test denies {}", request.verb) }
+}
+
+impl Chain for Rules {
+    fn bind(&self, request: &Request<'_>) -> Flow {
+        let is_secret = request.resources.iter().any(|topic| topic.starts_with(b"secret")) && request.identity != "user:ann";
+        let is_denied = is_secret || request.class == wire::Class::Admin;
+        Flow { denied: is_denied.then(|| Arc::new(denial(DenialKind::Unauthorized, request))), ..Flow::default() }
+    }
+
+    fn run(&self, flow: &Flow, request: &Request<'_>, now: u64, _: u64) -> Verdict {
+        let names = |topic: &[u8]| request.resources.contains(&topic);
+        match &flow.denied {
+            Some(denial) => Verdict::Deny(Box::new(Denial::clone(denial))),
+            None if names(b"slow") => Verdict::Delay(100 * MILLIS),
+            None if names(b"busy") && now < SECONDS => Verdict::Deny(Box::new(denial(DenialKind::RateLimited, request))),
+            None if names(b"faulty") => Verdict::Deny(Box::new(denial(DenialKind::Injected, request))),
+            None => Verdict::Pass,
+        }
+    }
+
+    fn done(&self, _: &Request<'_>, _: &Outcome<'_>) {}
+}
+
+fn worker(with: &str) -> Sim {
+    let backend =
+        Backend { name: "events".into(), bootstrap: vec![("kafka.internal".into(), 9092)], tls: None, one_name: false, connect_timeout: SECONDS };
+    let listener = Listener {
+        name: "events".into(),
+        backend: Arc::new(backend),
+        first: 9100,
+        last: 9103,
+        advertised: None,
+        chain: if with.contains("rules") { Some(Arc::new(Rules)) } else { None },
+    };
+    let conf = KafkaConf { listeners: [("events".to_string(), Arc::new(listener))].into() };
+    let machine = Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() });
+    Sim::new(Box::new(machine), Arc::new(conf))
+}
+
+#[test]
+fn transcripts() {
+    transcript::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/kafka"), worker);
+}

@@ -1,0 +1,230 @@
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides, without channel binding.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use subtle::ConstantTimeEq;
+
+/// The mechanism's name.
+pub const MECHANISM: &str = "SCRAM-SHA-256";
+/// PostgreSQL's own number (`SCRAM_SHA_256_DEFAULT_ITERATIONS`).
+pub const ITERATIONS: u32 = 4096;
+/// A server that asks for more would stop the worker for seconds: 4096 take about a millisecond.
+const MAX_ITERATIONS: u32 = 500_000;
+
+type Key = [u8; 32];
+
+/// What a server keeps of a password.
+#[derive(Clone)]
+pub struct Keys {
+    /// Given to the client.
+    pub salt: Vec<u8>,
+    /// Given to the client.
+    pub iterations: u32,
+    stored: Key,
+    server: Key,
+}
+
+impl Keys {
+    /// From a password; takes about a millisecond.
+    pub fn derive(password: &[u8], salt: &[u8], iterations: u32) -> Keys {
+        let salted = salted(password, salt, iterations);
+        Keys { salt: salt.to_vec(), iterations, stored: sha(&hmac(&salted, &[b"Client Key"])), server: hmac(&salted, &[b"Server Key"]) }
+    }
+
+    /// For a user that does not exist: looks the same, lets nobody in, since nobody knows what hashes to it.
+    pub fn mock(salt: [u8; 32], stored: [u8; 32]) -> Keys {
+        Keys { salt: salt[..16].to_vec(), iterations: ITERATIONS, stored, server: stored }
+    }
+}
+
+/// The server's half of an exchange, after its first message.
+pub struct Challenge {
+    nonce: String,
+    gs2_header: String,
+    client_first: String,
+    server_first: String,
+}
+
+/// Why an exchange failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// Not a SCRAM message; the sentence says what is wrong.
+    Malformed(&'static str),
+    /// The proof is wrong.
+    Proof,
+}
+
+/// Answers the client's first message.
+///
+/// # Errors
+/// The message is malformed, or asks for channel binding.
+pub fn challenge(client_first: &[u8], keys: &Keys, random: &[u8]) -> Result<(Challenge, String), Failure> {
+    let message = std::str::from_utf8(client_first).map_err(|_| Failure::Malformed("it is not UTF-8"))?;
+    let mut parts = message.splitn(3, ',');
+    let (flag, authzid, bare) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    if !matches!(flag, "n" | "y") {
+        return Err(Failure::Malformed("channel binding was not offered"));
+    }
+    if !authzid.is_empty() {
+        return Err(Failure::Malformed("an authorization identity is not supported"));
+    }
+    let client_nonce = attribute(bare, 1, "r=").filter(|nonce| !nonce.is_empty()).ok_or(Failure::Malformed("it has no nonce"))?;
+    let nonce = format!("{client_nonce}{}", STANDARD.encode(&random[..random.len().min(18)]));
+    let server_first = format!("r={nonce},s={},i={}", STANDARD.encode(&keys.salt), keys.iterations);
+    let challenge = Challenge { nonce, gs2_header: format!("{flag},,"), client_first: bare.into(), server_first: server_first.clone() };
+    Ok((challenge, server_first))
+}
+
+impl Challenge {
+    /// Checks the client's final message; the server's final message if it is right.
+    ///
+    /// # Errors
+    /// It is malformed, or the proof is wrong; compared in constant time.
+    pub fn verify(&self, client_final: &[u8], keys: &Keys) -> Result<String, Failure> {
+        let message = std::str::from_utf8(client_final).map_err(|_| Failure::Malformed("it is not UTF-8"))?;
+        let (without_proof, proof) = message.rsplit_once(",p=").ok_or(Failure::Malformed("it has no proof"))?;
+        let binding = attribute(without_proof, 0, "c=").ok_or(Failure::Malformed("it has no channel binding data"))?;
+        if STANDARD.decode(binding).ok().as_deref() != Some(self.gs2_header.as_bytes()) {
+            return Err(Failure::Malformed("its channel binding data differ from its first message"));
+        }
+        if attribute(without_proof, 1, "r=") != Some(self.nonce.as_str()) {
+            return Err(Failure::Malformed("its nonce is not the one agreed on"));
+        }
+        let proof = STANDARD.decode(proof).map_err(|_| Failure::Malformed("its proof is not base64"))?;
+        let parts: [&[u8]; 5] = [self.client_first.as_bytes(), b",", self.server_first.as_bytes(), b",", without_proof.as_bytes()];
+        let client_key = xor(&hmac(&keys.stored, &parts), &proof).ok_or(Failure::Malformed("its proof is not 32 bytes"))?;
+        if bool::from(sha(&client_key).ct_eq(&keys.stored)) {
+            Ok(format!("v={}", STANDARD.encode(hmac(&keys.server, &parts))))
+        } else {
+            Err(Failure::Proof)
+        }
+    }
+}
+
+/// The client's half, after its first message.
+pub struct Client {
+    nonce: String,
+    client_first: String,
+    server_signature: Option<Key>,
+}
+
+impl Client {
+    /// With the first message to send. PostgreSQL ignores the user name in it, since the startup packet has it.
+    pub fn start(random: &[u8]) -> (Client, String) {
+        Client::with_nonce("", STANDARD.encode(&random[..random.len().min(18)]))
+    }
+
+    fn with_nonce(user: &str, nonce: String) -> (Client, String) {
+        let client_first = format!("n={user},r={nonce}");
+        let message = format!("n,,{client_first}");
+        (Client { nonce, client_first, server_signature: None }, message)
+    }
+
+    /// Answers the server's first message with our final one.
+    ///
+    /// # Errors
+    /// The server's message is malformed or asks for too much work.
+    pub fn answer(&mut self, server_first: &[u8], password: &[u8]) -> Result<String, Failure> {
+        let message = std::str::from_utf8(server_first).map_err(|_| Failure::Malformed("it is not UTF-8"))?;
+        let nonce = attribute(message, 0, "r=").ok_or(Failure::Malformed("it has no nonce"))?;
+        if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
+            return Err(Failure::Malformed("its nonce does not continue ours"));
+        }
+        let salt = attribute(message, 1, "s=").and_then(|salt| STANDARD.decode(salt).ok()).ok_or(Failure::Malformed("it has no salt"))?;
+        let iterations = attribute(message, 2, "i=").and_then(|count| count.parse().ok()).filter(|count| (1..=MAX_ITERATIONS).contains(count));
+        let iterations = iterations.ok_or(Failure::Malformed("its iteration count is missing or too high"))?;
+        let salted = salted(password, &salt, iterations);
+        let client_key = hmac(&salted, &[b"Client Key"]);
+        let without_proof = format!("c=biws,r={nonce}");
+        let parts: [&[u8]; 5] = [self.client_first.as_bytes(), b",", server_first, b",", without_proof.as_bytes()];
+        let signature = hmac(&sha(&client_key), &parts);
+        self.server_signature = Some(hmac(&hmac(&salted, &[b"Server Key"]), &parts));
+        let proof = xor(&client_key, &signature).unwrap_or_default();
+        Ok(format!("{without_proof},p={}", STANDARD.encode(proof)))
+    }
+
+    /// Whether the server knows the password too.
+    pub fn is_server_proven(&self, server_final: &[u8]) -> bool {
+        let signature = std::str::from_utf8(server_final).ok().and_then(|message| attribute(message, 0, "v="));
+        let signature = signature.and_then(|signature| STANDARD.decode(signature).ok());
+        match (signature, self.server_signature) {
+            (Some(got), Some(wanted)) => got.ct_eq(&wanted).into(),
+            _ => false,
+        }
+    }
+}
+
+/// The attribute at a place: RFC 5802 fixes their order.
+fn attribute<'a>(message: &'a str, place: usize, name: &str) -> Option<&'a str> {
+    message.split(',').nth(place)?.strip_prefix(name)
+}
+
+fn salted(password: &[u8], salt: &[u8], iterations: u32) -> Key {
+    // As PostgreSQL does: what SASLprep does not take is used as it is.
+    let prepared = match std::str::from_utf8(password).ok().and_then(|text| stringprep::saslprep(text).ok()) {
+        Some(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        _ => Cow::Borrowed(password),
+    };
+    let mut key = [0; 32];
+    pbkdf2::pbkdf2_hmac::<Sha256>(&prepared, salt, iterations, &mut key);
+    key
+}
+
+fn sha(data: &[u8]) -> Key {
+    Sha256::digest(data).into()
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> Key {
+    // HMAC takes keys of any length; the error exists only in the trait.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
+}
+
+fn xor(a: &Key, b: &[u8]) -> Option<Key> {
+    let b: &Key = b.try_into().ok()?;
+    Some(std::array::from_fn(|index| a[index] ^ b[index]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exchange_of_rfc_7677() {
+        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let server_first = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+        let (mut client, first) = Client::with_nonce("user", "rOprNGfwEbeRWgbNEkqO".into());
+        assert_eq!(first, "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
+        let last = client.answer(server_first.as_bytes(), b"pencil").unwrap();
+        assert_eq!(last, "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+        let keys = Keys::derive(b"pencil", &salt, 4096);
+        let challenge = Challenge {
+            nonce: "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into(),
+            gs2_header: "n,,".into(),
+            client_first: "n=user,r=rOprNGfwEbeRWgbNEkqO".into(),
+            server_first: server_first.into(),
+        };
+        let proof = challenge.verify(last.as_bytes(), &keys).unwrap();
+        assert_eq!(proof, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+        assert!(client.is_server_proven(proof.as_bytes()));
+        assert!(!client.is_server_proven(b"v=AAAATRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="));
+    }
+
+    #[test]
+    fn a_wrong_password_and_a_wrong_nonce_fail() {
+        let keys = Keys::derive(b"right", b"salt", 2);
+        let run = |password: &[u8]| {
+            let (mut client, first) = Client::start(&[1; 18]);
+            let (challenge, server_first) = challenge(first.as_bytes(), &keys, &[2; 18]).unwrap();
+            challenge.verify(client.answer(server_first.as_bytes(), password).unwrap().as_bytes(), &keys)
+        };
+        assert!(run(b"right").is_ok());
+        assert_eq!(run(b"wrong"), Err(Failure::Proof));
+        let (mut client, _) = Client::start(&[1; 18]);
+        assert!(client.answer(b"r=other,s=c2FsdA==,i=4096", b"right").is_err());
+        assert!(client.answer(b"r=,s=c2FsdA==,i=4294967295", b"right").is_err());
+    }
+}

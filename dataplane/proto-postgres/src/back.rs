@@ -1,0 +1,386 @@
+//! Backend messages of a connection that is ready.
+//!
+//! What the client is to see is copied in runs: messages are only looked at where they stand, and a run ends where one is ours, or
+//! where something has to be said in between. A message that is not all here and is long is forwarded by the engine.
+
+use crate::client::{Client, Phase as ClientPhase};
+use crate::error::Error;
+use crate::machine::Postgres;
+use crate::message::{self, HEADER, Head, field, head, sqlstate};
+use crate::server::{Expect, Phase, Quiet, Server};
+use wire::{Close, Cursor, Fault, Io, Key};
+
+/// A row that is not all here is waited for up to this, and beyond it forwarded as it comes.
+const MAX_WAITED: usize = 16 * 1024;
+
+/// What the client sees of a message.
+enum Shown {
+    /// All of it.
+    Pass,
+    /// Nothing.
+    Swallow,
+    /// Our error in its place.
+    Instead(Box<Error>),
+}
+
+/// Whether there is more to do for this owner.
+pub enum Turn {
+    /// Yes.
+    On,
+    /// The connection has another owner now, or none.
+    Released,
+    /// The client has ended.
+    ClientEnded(Close),
+}
+
+impl Postgres {
+    /// Bytes of a server.
+    ///
+    /// # Errors
+    /// It broke the protocol.
+    pub(crate) fn server_data(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8]) -> Result<usize, Fault> {
+        let Some(mut server) = self.servers.remove(key) else { return Ok(bytes.len()) };
+        let result = match server.phase {
+            Phase::Ready => self.ready_data(io, &mut server, bytes),
+            Phase::Cancel { .. } => Ok(bytes.len()),
+            _ => self.login_data(io, &mut server, bytes),
+        };
+        self.put_back(server);
+        result
+    }
+
+    /// Works the bytes off for one owner after the other: a released connection may belong to the next client before they end.
+    fn ready_data(&mut self, io: &mut dyn Io, server: &mut Server, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut at = 0;
+        while at < bytes.len() && !server.is_closed {
+            let mut client = server.owner.and_then(|owner| self.clients.remove(owner));
+            let rest = &bytes[at..];
+            let (consumed, turn) = match client.as_deref_mut() {
+                Some(client) if client.legs.contains(&server.key) => self.leg_data(io, server, client, rest),
+                _ => self.run(io, server, client.as_deref_mut(), rest),
+            };
+            at += consumed;
+            let is_ended = matches!(turn, Ok(Turn::ClientEnded(_)));
+            match (client, &turn) {
+                (Some(client), Ok(Turn::ClientEnded(how))) => self.end_client_on(io, client, server, *how),
+                (Some(client), _) => self.clients.insert(client.key, client),
+                _ => {}
+            }
+            turn?;
+            if consumed == 0 && !is_ended {
+                break;
+            }
+        }
+        if server.is_doomed && server.is_idle && !server.is_closed {
+            // It said that it ends itself: nobody gets it any more.
+            self.backends.get_mut(server.backend).map(|backend| backend.pool.lost_idle(server.key));
+            server.is_closed = true;
+            io.close(server.key, Close::Flush);
+        }
+        Ok(at)
+    }
+
+    /// Messages up to the end of the bytes or of the lease.
+    fn run(&mut self, io: &mut dyn Io, server: &mut Server, mut client: Option<&mut Client>, bytes: &[u8]) -> (usize, Result<Turn, Fault>) {
+        let mut at = 0;
+        let mut from = 0;
+        let to = client.as_ref().map(|client| client.key);
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let (tag, total) = match head(rest, message::backend_limit) {
+                Head::Short => break,
+                Head::Frame { tag, total } => (tag, total),
+                Head::Bad { tag, length } => return (at, Err(broken(tag, &format!("its length is {length}")))),
+            };
+            if matches!(tag, b'D' | b'd') && server.is_heard() {
+                if rest.len() >= total {
+                    at += total;
+                    continue;
+                }
+                if total <= MAX_WAITED {
+                    io.want(server.key, total);
+                    break;
+                }
+                flush(io, to, bytes, &mut from, bytes.len());
+                to.inspect(|to| io.forward(server.key, *to, (total - rest.len()) as u64));
+                return (bytes.len(), Ok(Turn::On));
+            }
+            let Some(body) = rest.get(HEADER..total) else {
+                io.want(server.key, total);
+                break;
+            };
+            match self.message_of(server, client.as_deref_mut(), tag, body) {
+                Ok(Shown::Pass) => at += total,
+                Ok(shown) => {
+                    flush(io, to, bytes, &mut from, at);
+                    at += total;
+                    from = at;
+                    if let (Shown::Instead(error), Some(to)) = (shown, to) {
+                        error.write(io.out(to));
+                    }
+                }
+                Err(fault) => return (at, Err(fault)),
+            }
+            if tag == b'Z' || matches!(server.expect.front(), Some(Expect::Say(..))) {
+                flush(io, to, bytes, &mut from, at);
+                let turn = self.settle(io, server, client.as_deref_mut(), tag == b'Z');
+                if !matches!(turn, Turn::On) {
+                    return (at, Ok(turn));
+                }
+            }
+        }
+        flush(io, to, bytes, &mut from, at);
+        if let Some(client) = client.filter(|client| client.is_moving && server.expect.is_empty()) {
+            client.is_moving = false;
+            io.pause(client.key, false);
+        }
+        (at, Ok(Turn::On))
+    }
+
+    /// One message against what is owed.
+    fn message_of(&mut self, server: &mut Server, client: Option<&mut Client>, tag: u8, body: &[u8]) -> Result<Shown, Fault> {
+        let heard = server.is_heard();
+        let pass = || if heard { Shown::Pass } else { Shown::Swallow };
+        match tag {
+            b'S' => parameter(server, body),
+            b'N' | b'A' => {}
+            b'E' => return self.error_of(server, client, body),
+            b'Z' => {
+                server.status = body.first().copied().unwrap_or(b'I');
+                server.is_copy_in = false;
+                return match server.expect.front() {
+                    Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Sync | Expect::Quiet(_)) => Ok(pass()),
+                    _ => Err(broken(tag, "no ReadyForQuery is due")),
+                };
+            }
+            b'1' => self.verified(server),
+            b'C' if heard => forget(server, client, body),
+            _ => {}
+        }
+        if !matches!(tag, b'S' | b'N' | b'A') {
+            answer(server, tag)?;
+        }
+        Ok(pass())
+    }
+
+    fn verified(&mut self, server: &Server) {
+        if let (Some(Expect::Parse { named: Some(prepared), .. }), Some(backend)) = (server.expect.front(), self.backends.get_mut(server.backend)) {
+            backend.verify(prepared.id);
+        }
+    }
+
+    /// An ErrorResponse: whatever the client sent up to its next Sync is not executed.
+    fn error_of(&mut self, server: &mut Server, mut client: Option<&mut Client>, body: &[u8]) -> Result<Shown, Fault> {
+        server.is_copy_in = false;
+        if field(body, b'V').is_some_and(|severity| severity == b"FATAL" || severity == b"PANIC") {
+            server.is_doomed = true;
+        }
+        if let Some(client) = client.as_deref_mut().filter(|client| client.tapped.is_some() && client.failed.is_none()) {
+            client.failed = Some(String::from_utf8_lossy(sqlstate(body)).into_owned());
+        }
+        match server.expect.front_mut() {
+            Some(Expect::Query | Expect::Sync) | None => Ok(if client.is_some() { Shown::Pass } else { Shown::Swallow }),
+            Some(Expect::RefusedQuery(error)) => Ok(Shown::Instead(error.clone())),
+            Some(Expect::Quiet(_)) => {
+                server.quiet_error = Some(body.to_vec());
+                Ok(Shown::Swallow)
+            }
+            Some(_) => {
+                let shown = match server.expect.pop_front() {
+                    Some(Expect::Refused(error)) => Shown::Instead(error),
+                    Some(first) => {
+                        server.expect.push_front(first);
+                        Shown::Pass
+                    }
+                    None => Shown::Pass,
+                };
+                if let Some(client) = client {
+                    skip_to_sync(server, client);
+                }
+                Ok(shown)
+            }
+        }
+    }
+
+    /// Says what is due without the server, and sees whether the lease is over.
+    fn settle(&mut self, io: &mut dyn Io, server: &mut Server, client: Option<&mut Client>, is_ready: bool) -> Turn {
+        let done = if is_ready { server.expect.pop_front() } else { None };
+        let Some(client) = client else { return self.settle_unowned(io, server, done) };
+        if let Some(Expect::Quiet(quiet)) = done {
+            if let Some(turn) = self.settle_quiet(io, server, client, quiet) {
+                return turn;
+            }
+        } else if is_ready {
+            self.answered_request(io, client);
+        }
+        while let Some(Expect::Say(bytes, _)) = server.expect.front() {
+            io.out(client.key).extend_from_slice(bytes);
+            server.expect.pop_front();
+        }
+        if !is_ready || !server.expect.is_empty() || client.is_in_batch {
+            return Turn::On;
+        }
+        if client.is_leaving {
+            self.last_word(io, client);
+            return Turn::ClientEnded(Close::Flush);
+        }
+        if server.status != b'I' || Self::keeps(client) || !matches!(client.phase, ClientPhase::Ready) {
+            if server.status == b'I' && server.settings.is_none() {
+                self.prepare_session(io, server, client);
+            }
+            return Turn::On;
+        }
+        client.server = None;
+        io.unlink(client.key);
+        self.give_back(io, server);
+        Turn::Released
+    }
+
+    /// One of our own queries on a client's lease is answered.
+    fn settle_quiet(&mut self, io: &mut dyn Io, server: &mut Server, client: &mut Client, quiet: Quiet) -> Option<Turn> {
+        let error = server.quiet_error.take();
+        match (quiet, error) {
+            (Quiet::Settings(settings), None) => {
+                server.settings = Some(settings);
+                if matches!(client.phase, ClientPhase::Welcome) {
+                    self.welcomed(io, server, client);
+                    return Some(if client.server.is_none() { Turn::Released } else { Turn::On });
+                }
+                None
+            }
+            (Quiet::Settings(_), Some(body)) => Some(Turn::ClientEnded(self.settings_refused(io, client, &body))),
+            (_, None) => None,
+            // Its BEGIN was wrong (an isolation level that does not exist): what follows would run outside of a transaction.
+            (_, Some(body)) => {
+                message::frame(io.out(client.key), b'E', |out| out.extend_from_slice(&body));
+                Some(Turn::ClientEnded(Close::Flush))
+            }
+        }
+    }
+
+    /// One of our own queries on a connection that is being cleaned is answered.
+    fn settle_unowned(&mut self, io: &mut dyn Io, server: &mut Server, done: Option<Expect>) -> Turn {
+        server.is_doomed |= server.quiet_error.take().is_some();
+        match done {
+            Some(Expect::Quiet(Quiet::Discard)) => {
+                server.statements.clear();
+                server.unnamed = None;
+                server.settings = Some(Default::default());
+                server.is_dirty = false;
+            }
+            Some(Expect::Quiet(Quiet::Settings(settings))) => server.settings = Some(settings),
+            _ => {}
+        }
+        if server.expect.is_empty() {
+            server.is_doomed |= server.status != b'I';
+            self.free(io, server);
+            return Turn::Released;
+        }
+        Turn::On
+    }
+}
+
+/// Copies the run to the client.
+fn flush(io: &mut dyn Io, to: Option<Key>, bytes: &[u8], from: &mut usize, end: usize) {
+    if let (Some(to), true) = (to, *from < end) {
+        io.out(to).extend_from_slice(&bytes[*from..end]);
+    }
+    *from = end;
+}
+
+/// Whether a message fits what is owed; what it ends is taken off.
+fn answer(server: &mut Server, tag: u8) -> Result<(), Fault> {
+    let front = server.expect.front();
+    let is_end = match (front, tag) {
+        (Some(Expect::Query | Expect::RefusedQuery(_)), b'G') => {
+            server.is_copy_in = true;
+            false
+        }
+        (Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Quiet(_)), b'C') => {
+            server.is_copy_in = false;
+            false
+        }
+        (Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Quiet(_)), b'T' | b'D' | b'I' | b'H' | b'd' | b'c' | b'V') => false,
+        (Some(Expect::Parse { .. }), b'1') | (Some(Expect::Bind), b'2') | (Some(Expect::Close | Expect::CloseQuiet), b'3') => true,
+        (Some(Expect::Describe), b't') => false,
+        (Some(Expect::Describe), b'T' | b'n') => true,
+        (Some(Expect::Execute), b'D' | b'H' | b'd' | b'c') => false,
+        (Some(Expect::Execute), b'G') => {
+            // It ignores every Sync that is already on its way; the client sends another one after its CopyDone.
+            server.is_copy_in = true;
+            server.expect.retain(|expect| !matches!(expect, Expect::Sync));
+            false
+        }
+        (Some(Expect::Execute), b'C' | b'I' | b's') => {
+            server.is_copy_in = false;
+            true
+        }
+        _ => return Err(broken(tag, "it is not what is due")),
+    };
+    if is_end {
+        server.expect.pop_front();
+    }
+    Ok(())
+}
+
+/// Remembers a ParameterStatus.
+pub fn parameter(server: &mut Server, body: &[u8]) {
+    let mut cursor = Cursor::new(body);
+    if let (Ok(name), Ok(value)) = (cursor.c_string(), cursor.c_string()) {
+        server.parameter(name, value);
+    }
+}
+
+/// Statements that change what we remember of a session, told by their command tags: then they have happened.
+fn forget(server: &mut Server, client: Option<&mut Client>, tag: &[u8]) {
+    match tag {
+        // To the session's defaults, which are not those of the client's startup message.
+        // A single one of a session with changes of its own must not cost it the others.
+        b"RESET\0" if client.as_ref().is_some_and(|client| client.resets_all || client.pinned.is_none()) => server.settings = None,
+        b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" => {
+            server.statements.clear();
+            server.unnamed = None;
+            let Some(client) = client else { return };
+            client.statements.clear();
+            client.unnamed = None;
+            if tag == b"DISCARD ALL\0" {
+                server.settings = None;
+                server.is_dirty = false;
+                client.pinned = None;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Takes off what the server skips, and undoes what those messages changed on our side.
+fn skip_to_sync(server: &mut Server, client: &mut Client) {
+    loop {
+        match server.expect.front() {
+            Some(Expect::Sync) => return,
+            None => {
+                client.is_skipping = true;
+                return;
+            }
+            Some(_) => {}
+        }
+        match server.expect.pop_front() {
+            Some(Expect::Parse { named, undo }) => {
+                match named {
+                    Some(prepared) => server.statements.remove(prepared.id),
+                    None => server.unnamed = None,
+                }
+                undo.into_iter().for_each(|undo| drop(client.put(&undo.name, undo.before)));
+            }
+            Some(Expect::Say(_, Some(undo))) => drop(client.put(&undo.name, undo.before)),
+            // The statement is still there, under a name that nothing remembers: it is closed with the connection.
+            Some(Expect::CloseQuiet) => server.is_dirty = true,
+            _ => {}
+        }
+    }
+}
+
+/// A fault of the server's.
+pub fn broken(tag: u8, what: &str) -> Fault {
+    Fault::server("backend message", format!("message {:?}: {what}", char::from(tag)))
+}

@@ -1,0 +1,86 @@
+//! Cancel requests. Clients have virtual keys: the process id tells worker and connection slot, the secret is random. A key that fits is
+//! answered by a CancelRequest with the server's true key, to the server that runs the client's statement at that moment.
+
+use crate::client::Phase as ClientPhase;
+use crate::error::Error;
+use crate::machine::Postgres;
+use crate::server::{Phase, Server};
+use subtle::ConstantTimeEq;
+use wire::{Cursor, Io, Key};
+
+/// The slot's part of a process id; the rest names the worker. 16 million connections and 127 workers.
+const SLOT_BITS: u32 = 24;
+
+impl Postgres {
+    /// The process id that a client is told.
+    pub(crate) fn cancel_pid(&self, client: Key) -> u32 {
+        let worker = (self.worker.index as u32 & 0x7f) << SLOT_BITS;
+        worker | (client.slot.wrapping_add(1) & ((1 << SLOT_BITS) - 1))
+    }
+
+    /// A CancelRequest came; it is for this worker or another one.
+    pub(crate) fn cancel_request(&mut self, io: &mut dyn Io, pid: u32, secret: u32) {
+        let worker = (pid >> SLOT_BITS) as usize;
+        if worker == self.worker.index {
+            self.cancel(io, pid, secret);
+        } else if worker < self.worker.count {
+            io.mail(worker, [pid.to_be_bytes(), secret.to_be_bytes()].concat());
+        }
+    }
+
+    /// One that came to another worker.
+    pub(crate) fn cancel_mail(&mut self, io: &mut dyn Io, body: &[u8]) {
+        let mut cursor = Cursor::new(body);
+        if let (Ok(pid), Ok(secret)) = (cursor.u32(), cursor.u32()) {
+            self.cancel(io, pid, secret);
+        }
+    }
+
+    fn cancel(&mut self, io: &mut dyn Io, pid: u32, secret: u32) {
+        let Some(key) = self.cancel_keys.get(&pid).copied() else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if !bool::from(client.secret.to_be_bytes().ct_eq(&secret.to_be_bytes())) {
+            return;
+        }
+        if let Some(index) = client.waits.take() {
+            if matches!(client.phase, ClientPhase::Ready) {
+                client.refused =
+                    Some(Error::statement("57014", "canceling statement due to user request").detail("It was waiting for a server connection."));
+                io.pause(key, false);
+            }
+            if let Some(backend) = self.backends.get_mut(index) {
+                backend.pool.forget(key);
+            }
+            return;
+        }
+        let servers: Vec<Key> = client.server.iter().chain(&client.legs).copied().collect();
+        for server in servers {
+            self.cancel_on(io, server);
+        }
+    }
+
+    /// Opens a connection to the same server for the CancelRequest.
+    pub(crate) fn cancel_on(&mut self, io: &mut dyn Io, of: Key) {
+        let Some(server) = self.servers.get_mut(of).filter(|server| !server.expect.is_empty() && matches!(server.phase, Phase::Ready)) else {
+            return;
+        };
+        let Some(backend) = self.backends.get(server.backend) else { return };
+        let Some(endpoint) = backend.shard().and_then(|shard| shard.targets.get(server.endpoint % shard.targets.len().max(1))) else { return };
+        server.cancels += 1;
+        let phase = Phase::Cancel { of, pid: server.pid, secret: server.secret };
+        let index = server.backend;
+        let endpoint_index = server.endpoint;
+        let key = io.dial(&endpoint.target, index as u64);
+        self.servers.insert(key, Box::new(Server::new(key, index, endpoint_index, phase, None)));
+    }
+
+    /// The server has closed the connection of a CancelRequest: the signal is sent, and the connection it was for may be given on.
+    pub(crate) fn cancel_done(&mut self, io: &mut dyn Io, of: Key) {
+        let Some(mut server) = self.servers.remove(of) else { return };
+        server.cancels = server.cancels.saturating_sub(1);
+        if server.cancels == 0 && server.owner.is_none() && !server.is_idle && server.expect.is_empty() {
+            self.free(io, &mut server);
+        }
+        self.put_back(server);
+    }
+}

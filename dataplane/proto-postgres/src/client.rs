@@ -1,0 +1,208 @@
+//! A client's session.
+//!
+//! ```text
+//! Startup --SSLRequest--> Securing --> Startup --StartupMessage--> Auth --> Welcome --> Ready
+//!    `-- CancelRequest: forwarded, closed                            `-- FATAL   `-- waits for a server's parameters
+//! ```
+
+use crate::auth::Check;
+use crate::conf::Listener;
+use crate::error::Error;
+use crate::extended::Held;
+use crate::meter::ListenerMeter;
+use crate::route::Wanted;
+use crate::scatter::{Portal, Scatter};
+use crate::settings::Settings;
+use crate::statement::Prepared;
+use hashbrown::HashMap;
+use sql::effect::Transaction;
+use sql::flow::Context;
+use sql::{Flow, ShardId};
+use std::rc::Rc;
+use std::sync::Arc;
+use wire::{Class, Key, Nanos};
+
+/// How far a client is.
+pub enum Phase {
+    /// Its first packet is to come.
+    Startup,
+    /// TLS is being set up.
+    Securing,
+    /// It proves who it is.
+    Auth(Box<Check>),
+    /// It is who it says; the server's parameters are needed to greet it.
+    Welcome,
+    /// Statements flow.
+    Ready,
+}
+
+/// A transaction that the client has begun and no server knows of yet: which shard it is on is decided by its first statement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begun {
+    /// None: the server's status is the truth.
+    No,
+    /// BEGIN was answered; its text is in `Client::begin`.
+    Open,
+    /// A statement failed before a shard was chosen.
+    Failed,
+}
+
+/// A portal of BEGIN, COMMIT or ROLLBACK that is executed here.
+pub struct LocalPortal {
+    /// The client's name of it.
+    pub name: Box<[u8]>,
+    /// What it does.
+    pub transaction: Transaction,
+    /// Its text.
+    pub sql: Box<[u8]>,
+}
+
+/// See the module.
+pub struct Client {
+    /// Its connection.
+    pub key: Key,
+    /// Where it connected.
+    pub listener: Arc<Listener>,
+    /// See [`Phase`].
+    pub phase: Phase,
+    /// Its name; empty before the startup message.
+    pub user: Rc<str>,
+    /// `user:NAME`, for filters.
+    pub identity: Rc<str>,
+    /// What its startup message set.
+    pub settings: Rc<Settings>,
+    /// Its part of a flow's key.
+    pub context: Context,
+    /// The pools it uses, by shard.
+    pub backends: Rc<[usize]>,
+    /// Its named statements.
+    pub statements: HashMap<Box<[u8]>, Rc<Prepared>>,
+    /// Its unnamed one.
+    pub unnamed: Option<Rc<Prepared>>,
+    /// Parse messages whose server is not known yet.
+    pub parses: Vec<Held>,
+    /// See [`LocalPortal`].
+    pub local_portal: Option<LocalPortal>,
+    /// A bound portal over several shards.
+    pub portal: Option<Box<Portal>>,
+    /// The connection leased to it.
+    pub server: Option<Key>,
+    /// That one has only been asked to describe statements so far, and may still be exchanged for one of another shard; what `begun` was.
+    pub virgin: Option<Begun>,
+    /// It waits for the last answers of a connection that it is to be exchanged.
+    pub is_moving: bool,
+    /// The shard of that.
+    pub shard: ShardId,
+    /// The pool in whose queue it stands; it is paused meanwhile.
+    pub waits: Option<usize>,
+    /// What is asked of the brain, or was answered, for the message at the front.
+    pub wanted: Wanted,
+    /// What the message at the front gets instead of being executed: its wait was in vain, it was cancelled.
+    pub refused: Option<Error>,
+    /// Messages are thrown away up to Sync.
+    pub is_skipping: bool,
+    /// Messages of the extended protocol went to the server since the last Sync.
+    pub is_in_batch: bool,
+    /// Why the server must stay with it after the transaction.
+    pub pinned: Option<&'static str>,
+    /// Its last RESET was of everything.
+    pub resets_all: bool,
+    /// See [`Begun`].
+    pub begun: Begun,
+    /// The text of that BEGIN.
+    pub begin: Vec<u8>,
+    /// It collects connections for a statement over several shards.
+    pub is_gathering: bool,
+    /// Those it has.
+    pub legs: Vec<Key>,
+    /// A statement over several shards under way on them.
+    pub scatter: Option<Box<Scatter>>,
+    /// It sends no more: end when everything is answered.
+    pub is_leaving: bool,
+    /// The secret of its cancel key; the process id is made of worker and slot.
+    pub secret: u32,
+    /// What the access log wants to hear of when it is answered: the flow, its fingerprint and size.
+    pub tapped: Option<(Rc<Flow>, u128, usize)>,
+    /// The SQLSTATE of the latest error since the last answer.
+    pub failed: Option<String>,
+    /// When the oldest unanswered request began; 0: none.
+    pub started: Nanos,
+    /// The class of the latest request.
+    pub class: Class,
+    /// Its listener's counters.
+    pub meter: Rc<ListenerMeter>,
+}
+
+impl Client {
+    /// A client that just connected.
+    pub fn new(key: Key, listener: Arc<Listener>, meter: Rc<ListenerMeter>) -> Client {
+        Client {
+            key,
+            listener,
+            phase: Phase::Startup,
+            user: "".into(),
+            identity: "".into(),
+            settings: Rc::default(),
+            context: Context::default(),
+            backends: Rc::new([]),
+            statements: HashMap::new(),
+            unnamed: None,
+            parses: Vec::new(),
+            local_portal: None,
+            portal: None,
+            server: None,
+            virgin: None,
+            is_moving: false,
+            shard: 0,
+            waits: None,
+            wanted: Wanted::default(),
+            refused: None,
+            is_skipping: false,
+            is_in_batch: false,
+            pinned: None,
+            resets_all: false,
+            begun: Begun::No,
+            begin: Vec::new(),
+            is_gathering: false,
+            legs: Vec::new(),
+            scatter: None,
+            is_leaving: false,
+            secret: 0,
+            tapped: None,
+            failed: None,
+            started: 0,
+            class: Class::Read,
+            meter,
+        }
+    }
+
+    /// The statement of that name.
+    pub fn statement(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name) }
+    }
+
+    /// Puts a statement under a name; what was there before.
+    pub fn put(&mut self, name: &[u8], prepared: Option<Rc<Prepared>>) -> Option<Rc<Prepared>> {
+        if name.is_empty() {
+            return std::mem::replace(&mut self.unnamed, prepared);
+        }
+        match prepared {
+            Some(prepared) => self.statements.insert(name.into(), prepared),
+            None => self.statements.remove(name),
+        }
+    }
+
+    /// Whether its transaction, batch or session state binds it to the shard of its connection.
+    pub fn is_bound(&self) -> bool {
+        self.server.is_some() && self.virgin.is_none()
+    }
+
+    /// What ReadyForQuery says while no server is leased.
+    pub fn local_status(&self) -> u8 {
+        match self.begun {
+            Begun::No => b'I',
+            Begun::Open => b'T',
+            Begun::Failed => b'E',
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
+
+use crate::auth::{Credentials, Method, User, scram};
+use crate::conf::{Conf, Database, Endpoint, Listener, Mode, PoolConf, Shard};
+use config::proto::midstream::core::v1::downstream_tls;
+use config::proto::midstream::sql::v1::{self as proto, Engine, pool, sql_proxy};
+use config::{Compiled, Context, Entry, Invalid, ListenerOf, Refusal, Role, types};
+use sql::Rules;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use wire::{Bind, MILLIS, Target};
+
+/// As PgBouncer's `default_pool_size`.
+const DEFAULT_POOL_SIZE: u32 = 20;
+/// Long enough for a failover that is under way, short enough that an application's own timeouts do not hide the reason.
+const DEFAULT_WAIT_MS: u32 = 10_000;
+/// As PgBouncer's `server_idle_timeout`.
+const DEFAULT_IDLE_MS: u32 = 600_000;
+/// As PgBouncer's `server_lifetime`.
+const DEFAULT_LIFETIME_MS: u32 = 3_600_000;
+/// Loopback and the same zone answer in milliseconds; a lost packet is sent again after one and three seconds.
+const DEFAULT_CONNECT_MS: u32 = 5_000;
+
+/// Compiles the PostgreSQL part of a set.
+pub fn compile(context: &Context<'_>) -> Compiled {
+    let (listeners, mut refusals) = context.listeners::<proto::SqlProxy>(types::SQL_PROXY);
+    let databases = databases(context, &mut refusals);
+    let mut conf = Conf::default();
+    let mut binds = Vec::new();
+    for of in listeners.iter().filter(|of| of.filter.engine() != Engine::Mysql) {
+        match listener(context, of, &databases) {
+            Ok(listener) => {
+                let bind = Bind { listener: listener.name.clone(), facet: 0, address: of.address, tls: None };
+                binds.push(bind);
+                conf.listeners.insert(listener.name.clone(), Arc::new(listener));
+            }
+            Err(invalid) => refusals.push(of.entry.refuse(invalid)),
+        }
+    }
+    Compiled { conf: Arc::new(conf), binds, refusals }
+}
+
+fn databases(context: &Context<'_>, refusals: &mut Vec<Refusal>) -> BTreeMap<String, Arc<Database>> {
+    let mut databases = BTreeMap::new();
+    for entry in context.set.databases.values().filter(|entry| entry.value.engine() != Engine::Mysql) {
+        match database(context, entry, refusals) {
+            Ok(Some(database)) => drop(databases.insert(entry.name.clone(), Arc::new(database))),
+            Ok(None) => {}
+            Err(invalid) => refusals.push(entry.refuse(invalid)),
+        }
+    }
+    for sharding in context.set.shardings.values().filter(|sharding| !context.set.databases.contains_key(&sharding.value.database)) {
+        let reason = format!("there is no Database {}; add it or mend the name", sharding.value.database);
+        refusals.push(sharding.refuse(Invalid::new("database", reason)));
+    }
+    databases
+}
+
+/// `None`: its Sharding was refused, and the refusal says so.
+fn database(context: &Context<'_>, entry: &Entry<proto::Database>, refusals: &mut Vec<Refusal>) -> Result<Option<Database>, Invalid> {
+    let value = &entry.value;
+    let names: Vec<String> = value.shards.iter().map(|shard| shard.name.clone()).collect();
+    if let Some((index, name)) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+        return Err(Invalid::new(format!("shards[{index}].name"), format!("two shards are named {name}; rename one")));
+    }
+    let sharding: Vec<_> = context.set.shardings.values().filter(|sharding| sharding.value.database == entry.name).collect();
+    if let [first, second, ..] = sharding[..] {
+        let reason = format!("Sharding {} is for Database {} already; put the tables into one object", first.name, entry.name);
+        refusals.push(second.refuse(Invalid::new("database", reason)));
+    }
+    let sharding = sharding.first();
+    let rules = match Rules::compile(sharding.map(|sharding| &sharding.value), &names) {
+        Ok(rules) => rules,
+        Err(invalids) => {
+            let refuse =
+                |invalid| sharding.map_or_else(|| entry.refuse(Invalid::clone(&invalid)), |sharding| sharding.refuse(Invalid::clone(&invalid)));
+            refusals.extend(invalids.into_iter().map(refuse));
+            return Ok(None);
+        }
+    };
+    let credentials = context.credentials(value.credentials.as_ref())?.map(|(user, password)| Credentials { user, password });
+    let pool = pool_conf(value.pool.as_ref());
+    let shards = value
+        .shards
+        .iter()
+        .enumerate()
+        .map(|(index, one)| shard(context, value, one, &pool).map_err(|invalid| invalid.within(&format!("shards[{index}]"))));
+    Ok(Some(Database {
+        name: entry.name.as_str().into(),
+        mode: if value.pool.as_ref().is_some_and(|pool| pool.mode() == pool::Mode::Session) { Mode::Session } else { Mode::Transaction },
+        pool,
+        credentials,
+        shards: shards.collect::<Result<_, _>>()?,
+        rules,
+        rules_version: sharding.map(|sharding| sharding.version.clone()).unwrap_or_default(),
+    }))
+}
+
+fn pool_conf(pool: Option<&proto::Pool>) -> PoolConf {
+    let given = |value: fn(&proto::Pool) -> u32, default: u32| pool.map(value).filter(|value| *value > 0).unwrap_or(default);
+    let ms = |value: fn(&proto::Pool) -> u32, default: u32| u64::from(given(value, default)) * MILLIS;
+    // Here 0 has a meaning of its own: never.
+    let or_never = |value: fn(&proto::Pool) -> u32, default: u32| u64::from(pool.map_or(default, value)) * MILLIS;
+    PoolConf {
+        size: given(|pool| pool.size, DEFAULT_POOL_SIZE) as usize,
+        wait: ms(|pool| pool.wait_timeout_ms, DEFAULT_WAIT_MS),
+        idle: or_never(|pool| pool.idle_timeout_ms, DEFAULT_IDLE_MS),
+        lifetime: or_never(|pool| pool.max_lifetime_ms, DEFAULT_LIFETIME_MS),
+        connect: ms(|pool| pool.connect_timeout_ms, DEFAULT_CONNECT_MS),
+    }
+}
+
+fn shard(context: &Context<'_>, database: &proto::Database, shard: &proto::Shard, pool: &PoolConf) -> Result<Shard, Invalid> {
+    let endpoints = context
+        .endpoints(&shard.cluster)
+        .ok_or_else(|| Invalid::new("cluster", format!("there is no ClusterLoadAssignment {}; add it or mend the name", shard.cluster)))?;
+    let mut primaries: Vec<_> = endpoints.into_iter().filter(|endpoint| endpoint.role == Role::Primary).collect();
+    if primaries.is_empty() {
+        return Err(Invalid::new("cluster", format!("{} has no primary; name one", shard.cluster)));
+    }
+    primaries.sort_by_key(|endpoint| !endpoint.healthy);
+    let targets = primaries.into_iter().map(|endpoint| {
+        let tls = context.tls_client(database.tls.as_ref(), &endpoint.host)?;
+        let target = Target { host: endpoint.host, port: endpoint.port, tls: None, connect_timeout: pool.connect };
+        Ok(Endpoint { target, tls })
+    });
+    Ok(Shard { name: shard.name.as_str().into(), database: shard.database.clone(), targets: targets.collect::<Result<_, Invalid>>()? })
+}
+
+fn listener(context: &Context<'_>, of: &ListenerOf<proto::SqlProxy>, databases: &BTreeMap<String, Arc<Database>>) -> Result<Listener, Invalid> {
+    let filter = &of.filter;
+    let database = databases.get(&filter.database).ok_or_else(|| {
+        let reason = if context.set.databases.contains_key(&filter.database) {
+            format!("Database {} is refused or is of another engine; see its own refusal", filter.database)
+        } else {
+            format!("there is no Database {}; add it or mend the name", filter.database)
+        };
+        Invalid::new("database", reason)
+    })?;
+    let method = match filter.auth() {
+        sql_proxy::Auth::Trust => Method::Trust,
+        sql_proxy::Auth::Password => Method::Password,
+        sql_proxy::Auth::Md5 => Method::Md5,
+        sql_proxy::Auth::ScramSha256 => Method::Scram,
+        sql_proxy::Auth::Certificate => Method::Certificate,
+    };
+    let tls = context.tls_server(filter.tls.as_ref())?;
+    let tls_mode = filter.tls.as_ref().map_or(downstream_tls::Mode::Disabled, |tls| tls.mode());
+    if matches!(method, Method::Password | Method::Certificate) && tls_mode == downstream_tls::Mode::Disabled {
+        return Err(Invalid::new("auth", "passwords in clear text and certificates need TLS on the listener; set tls or choose scram"));
+    }
+    if method == Method::Certificate && filter.tls.as_ref().is_none_or(|tls| tls.client_ca_secret.is_empty()) {
+        return Err(Invalid::new("tls.client_ca_secret", "is missing: without it no client certificate can be verified"));
+    }
+    Ok(Listener {
+        name: of.entry.name.as_str().into(),
+        method,
+        users: users(context, filter, method)?,
+        databases: filter.databases.clone(),
+        tls,
+        is_tls_required: tls_mode == downstream_tls::Mode::Required,
+        database: database.clone(),
+        chain: context.chain(&of.entry.name),
+    })
+}
+
+fn users(context: &Context<'_>, filter: &proto::SqlProxy, method: Method) -> Result<HashMap<String, User>, Invalid> {
+    let needed = matches!(method, Method::Password | Method::Md5 | Method::Scram);
+    if needed && filter.users.is_empty() {
+        return Err(Invalid::new("users", "is empty: with this auth nobody could log in; name the users and their passwords"));
+    }
+    let mut entropy = crate::auth::Entropy::from_system();
+    let named = context.users(&filter.users)?;
+    Ok(named
+        .into_iter()
+        .map(|(name, password)| {
+            let is_scram = method == Method::Scram && !password.expose().is_empty();
+            let keys = is_scram.then(|| scram::Keys::derive(password.expose(), &entropy.next()[..16], scram::ITERATIONS));
+            (name, User { password, keys })
+        })
+        .collect())
+}

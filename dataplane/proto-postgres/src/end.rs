@@ -1,0 +1,204 @@
+//! Ends: of requests, clients, servers, configurations, and of the process.
+
+use crate::client::{Client, Phase};
+use crate::conf::{Conf, Endpoint};
+use crate::error::Error;
+use crate::machine::Postgres;
+use crate::server::Server;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use wire::{Close, Io};
+
+impl Postgres {
+    /// The oldest request of the client is answered.
+    pub(crate) fn answered_request(&self, io: &dyn Io, client: &mut Client) {
+        if client.started > 0 {
+            let took = io.now().saturating_sub(client.started);
+            client.meter.request(client.class, took);
+            client.started = 0;
+            self.log(client, took);
+        }
+    }
+
+    /// The client is gone or told to go.
+    pub(crate) fn end_client(&mut self, io: &mut dyn Io, mut client: Box<Client>, how: Close) {
+        if let Some(mut server) = client.server.and_then(|key| self.servers.remove(key)) {
+            self.leave(io, &client, &mut server);
+            self.put_back(server);
+        }
+        self.forget_client(io, &mut client, how);
+    }
+
+    /// The same, while the server that is leased to it is being worked on.
+    pub(crate) fn end_client_on(&mut self, io: &mut dyn Io, mut client: Box<Client>, server: &mut Server, how: Close) {
+        if client.server == Some(server.key) {
+            self.leave(io, &client, server);
+        }
+        self.forget_client(io, &mut client, how);
+    }
+
+    fn forget_client(&mut self, io: &mut dyn Io, client: &mut Client, how: Close) {
+        self.let_go_of_legs(io, client);
+        if let Some(backend) = client.waits.and_then(|index| self.backends.get_mut(index)) {
+            backend.pool.forget(client.key);
+        }
+        let pid = self.cancel_pid(client.key);
+        if self.cancel_keys.get(&pid) == Some(&client.key) {
+            self.cancel_keys.remove(&pid);
+        }
+        io.close(client.key, how);
+    }
+
+    /// A lease without its client: cleaned; or closed, where an answer is still under way, which nobody could tell from the next one's,
+    /// or a batch without its Sync, which must not be committed.
+    fn leave(&mut self, io: &mut dyn Io, client: &Client, server: &mut Server) {
+        if server.expect.is_empty() && !server.is_copy_in && !server.is_doomed && !client.is_in_batch {
+            // Session mode and statements that were not understood leave state as well: a client's end is rare enough to be thorough.
+            server.is_dirty |= self.backends.get(server.backend).is_some_and(|backend| backend.database.mode == crate::conf::Mode::Session);
+            return self.give_back(io, server);
+        }
+        server.owner = None;
+        self.abandon(io, server);
+    }
+
+    /// Closes a leased connection.
+    pub(crate) fn abandon(&mut self, io: &mut dyn Io, server: &mut Server) {
+        server.is_closed = true;
+        io.close(server.key, Close::Abort);
+        if let Some(backend) = self.backends.get_mut(server.backend) {
+            backend.pool.lost();
+        }
+        self.pump(io, server.backend);
+    }
+
+    /// The client's connection to its server broke: its session is gone, as it would be on a direct connection.
+    pub(crate) fn lost_server(&mut self, io: &mut dyn Io, mut client: Box<Client>, server: &Server, reason: &str) {
+        client.server = None;
+        client.legs.retain(|leg| *leg != server.key);
+        let name = self.backends.get(server.backend).map_or_else(String::new, |backend| backend.name());
+        let error = Error::fatal("08006", format!("the connection to {name} was lost: {reason}"))
+            .detail(
+                "What was under way may or may not have been done; the transaction, if there was one, was not committed unless COMMIT was answered.",
+            )
+            .hint("Reconnect and look.");
+        // A server that ended on purpose has said why itself.
+        if !server.is_doomed {
+            client.meter.error(&error.code);
+            error.write(io.out(client.key));
+        }
+        self.forget_client(io, &mut client, Close::Flush);
+    }
+
+    /// Another configuration is in force.
+    pub(crate) fn reconfigure(&mut self, io: &mut dyn Io, conf: Arc<Conf>) {
+        self.conf = conf;
+        self.flows.clear();
+        self.move_backends(io);
+        for key in self.clients.keys() {
+            let Some(mut client) = self.clients.remove(key) else { continue };
+            match self.conf.listeners.get(&client.listener.name).cloned() {
+                None => {
+                    Error::fatal("57P01", "this listener was removed from Midstream's configuration").write(io.out(key));
+                    self.end_client(io, client, Close::Flush);
+                }
+                Some(listener) => {
+                    client.listener = listener.clone();
+                    if !client.user.is_empty() {
+                        self.move_client(io, &mut client);
+                    }
+                    self.clients.insert(key, client);
+                }
+            }
+        }
+    }
+
+    /// A session goes on; what it does next follows the new rules.
+    fn move_client(&mut self, io: &mut dyn Io, client: &mut Client) {
+        let listener = client.listener.clone();
+        self.settle_in(client, &listener);
+        let is_void = client.wanted.forget();
+        let waited = client.waits.take();
+        if let Some(backend) = waited.and_then(|index| self.backends.get_mut(index)) {
+            backend.pool.forget(client.key);
+        }
+        if is_void || waited.is_some() {
+            self.let_go_of_legs(io, client);
+            match client.phase {
+                Phase::Welcome => self.welcome(io, client),
+                _ => io.pause(client.key, false),
+            }
+        }
+    }
+
+    /// Pools that lead to the same place stay; the others retire.
+    fn move_backends(&mut self, io: &mut dyn Io) {
+        let databases: BTreeMap<_, _> =
+            self.conf.listeners.values().map(|listener| (listener.database.name.clone(), listener.database.clone())).collect();
+        for index in 0..self.backends.len() {
+            let backend = &self.backends[index];
+            let new = databases.get(&backend.database.name).filter(|new| is_same(backend, new)).cloned();
+            match new {
+                Some(database) => {
+                    let limits = self.limits(&database);
+                    let backend = &mut self.backends[index];
+                    backend.database = database;
+                    backend.pool.limit(limits);
+                }
+                None => self.retire(io, index),
+            }
+        }
+        let retired = |index: &usize| self.backends.get(*index).is_none_or(|backend| backend.is_retired);
+        let sizes: BTreeMap<_, _> = databases.iter().map(|(name, database)| (name.clone(), database.shards.len())).collect();
+        self.groups.retain(|(name, _), group| !group.iter().any(retired) && sizes.get(name) == Some(&group.len()));
+        (0..self.backends.len()).for_each(|index| self.pump(io, index));
+    }
+
+    fn retire(&mut self, io: &mut dyn Io, index: usize) {
+        let backend = &mut self.backends[index];
+        backend.is_retired = true;
+        backend.meter.census([0; 4]);
+        for key in backend.pool.drain() {
+            self.close_server(io, key);
+        }
+    }
+
+    /// What a client hears that ends because the process does.
+    pub(crate) fn last_word(&self, io: &mut dyn Io, client: &Client) {
+        if self.is_draining {
+            shutting_down(io, client);
+        }
+    }
+
+    /// The process ends: idle clients are told, the others when they are idle.
+    pub(crate) fn drain(&mut self, io: &mut dyn Io) {
+        self.is_draining = true;
+        for key in self.clients.keys() {
+            let Some(mut client) = self.clients.remove(key) else { continue };
+            let is_idle =
+                client.server.is_none_or(|key| self.servers.get(key).is_none_or(|server| server.status == b'I' && server.expect.is_empty()));
+            if is_idle && client.waits.is_none() && !client.wanted.is_pending() && client.scatter.is_none() {
+                shutting_down(io, &client);
+                self.end_client(io, client, Close::Flush);
+            } else {
+                client.is_leaving = true;
+                self.clients.insert(key, client);
+            }
+        }
+    }
+}
+
+/// As a server says it when it is told to stop.
+fn shutting_down(io: &mut dyn Io, client: &Client) {
+    Error::fatal("57P01", "terminating connection: Midstream is shutting down").hint("Reconnect.").write(io.out(client.key));
+}
+
+fn is_same(backend: &crate::backend::Backend, new: &crate::conf::Database) -> bool {
+    let Some((old_shard, new_shard)) = backend.shard().zip(new.shards.get(usize::from(backend.shard))) else { return false };
+    let same_places = |(old, new): (&Endpoint, &Endpoint)| old.is_same_place(new);
+    !backend.is_retired
+        && old_shard.name == new_shard.name
+        && old_shard.database == new_shard.database
+        && old_shard.targets.len() == new_shard.targets.len()
+        && old_shard.targets.iter().zip(&new_shard.targets).all(same_places)
+        && backend.database.credentials == new.credentials
+}

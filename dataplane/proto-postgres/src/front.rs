@@ -1,0 +1,190 @@
+//! Frontend messages of a client that is ready.
+//!
+//! Each message is either worked off, or left unconsumed while the client is paused (for a connection, a plan, a filter's delay): it is
+//! presented again on resume, so nothing about it has to be remembered. What was decided for it already is in `Client::wanted`.
+
+use crate::client::{Client, Phase};
+use crate::error::Error;
+use crate::hello::{Next, fatal};
+use crate::machine::Postgres;
+use crate::message::{self, HEADER, Head, MAX_HELD, head};
+use crate::server::Expect;
+use wire::{Close, Fault, Io, Key};
+
+/// What one message came to.
+pub enum Step {
+    /// Worked off.
+    Done,
+    /// The client is paused; the message stays.
+    Parked,
+    /// The client ends.
+    End,
+}
+
+/// More is sent on without being held: enough for the names in front of a Bind.
+const MAX_FRONT: usize = 2 * 1024;
+
+impl Postgres {
+    /// Bytes of a client.
+    ///
+    /// # Errors
+    /// It broke the protocol, and has been told.
+    pub(crate) fn client_data(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8]) -> Result<usize, Fault> {
+        let Some(mut client) = self.clients.remove(key) else { return Ok(bytes.len()) };
+        let mut at = 0;
+        let ended = loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let next = match client.phase {
+                Phase::Ready => self.message(io, &mut client, rest),
+                _ => self.hello_data(io, &mut client, rest),
+            };
+            match next {
+                Ok(Next::On(n)) => at += n,
+                Ok(Next::More) => break false,
+                Ok(Next::End) => break true,
+                Err(fault) => {
+                    self.clients.insert(key, client);
+                    return Err(fault);
+                }
+            }
+            if at >= bytes.len() {
+                break false;
+            }
+        };
+        if ended {
+            self.end_client(io, client, Close::Flush);
+            return Ok(bytes.len());
+        }
+        self.clients.insert(key, client);
+        Ok(at)
+    }
+
+    fn message(&mut self, io: &mut dyn Io, client: &mut Client, bytes: &[u8]) -> Result<Next, Fault> {
+        let (tag, total) = match head(bytes, message::frontend_limit) {
+            Head::Short => return Ok(Next::More),
+            Head::Frame { tag, total } => (tag, total),
+            Head::Bad { tag, length } => return Err(fatal(io, client, &bad_message(tag, length), "message header")),
+        };
+        if client.scatter.is_some() {
+            return Ok(Next::More); // answered when the shards have answered; the client is paused
+        }
+        if client.is_skipping && !matches!(tag, b'S' | b'X') {
+            return Ok(skip(io, client, bytes, total));
+        }
+        match bytes.get(HEADER..total) {
+            Some(body) => {
+                let frame = &bytes[..total];
+                Ok(match self.whole(io, client, tag, frame, body)? {
+                    Step::Done => {
+                        client.wanted.clear();
+                        Next::On(total)
+                    }
+                    Step::Parked => Next::More,
+                    Step::End => Next::End,
+                })
+            }
+            None => self.partial(io, client, tag, bytes, total),
+        }
+    }
+
+    fn whole(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, frame: &[u8], body: &[u8]) -> Result<Step, Fault> {
+        if client.started == 0 {
+            client.started = io.now().max(1);
+        }
+        if let Some(error) = client.refused.take() {
+            self.refuse(io, client, tag, error);
+            return Ok(Step::Done);
+        }
+        match tag {
+            b'Q' => self.query(io, client, frame, body),
+            b'P' => self.parse(io, client, body),
+            b'B' => self.bind(io, client, frame, body),
+            b'D' | b'C' => self.describe_or_close(io, client, tag, frame, body),
+            b'E' => self.execute(io, client, frame, body),
+            b'S' => Ok(self.sync(io, client)),
+            b'H' => Ok(self.flush(io, client, frame)),
+            b'F' => Ok(self.function_call(io, client, frame)),
+            b'd' | b'c' | b'f' => Ok(self.copy_data(io, client, tag, frame)),
+            b'X' => Ok(self.terminate(client)),
+            _ => Err(fatal(io, client, &bad_message(tag, frame.len() as u32), "message type")),
+        }
+    }
+
+    /// A message that is not all here: copy data and parameters are sent on as they come, statements are held.
+    fn partial(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, bytes: &[u8], total: usize) -> Result<Next, Fault> {
+        let is_streamed = tag == b'd' || (tag == b'B' && !client.listener.is_planned());
+        if is_streamed && bytes.len() >= total.min(MAX_FRONT) {
+            return self.stream(io, client, tag, bytes, total);
+        }
+        if total > MAX_HELD {
+            return Err(fatal(io, client, &too_long(tag, total), "message length"));
+        }
+        io.want(client.key, if is_streamed { total.min(MAX_FRONT) } else { total });
+        Ok(Next::More)
+    }
+
+    fn stream(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, bytes: &[u8], total: usize) -> Result<Next, Fault> {
+        let rest = (total - bytes.len()) as u64;
+        let step = match tag {
+            b'B' => self.bind(io, client, bytes, bytes.get(HEADER..).unwrap_or_default())?,
+            _ => self.copy_data(io, client, tag, bytes),
+        };
+        match step {
+            Step::Parked => return Ok(Next::More),
+            Step::End => return Ok(Next::End),
+            Step::Done => {}
+        }
+        client.wanted.clear();
+        match client.server.filter(|_| !client.is_skipping) {
+            Some(server) => io.forward(client.key, server, rest),
+            None => io.skip(client.key, rest),
+        }
+        Ok(Next::On(bytes.len()))
+    }
+
+    /// Sends a message to the leased server, and remembers what is owed for it.
+    pub(crate) fn send(&mut self, io: &mut dyn Io, server: Key, frame: &[u8], expect: Expect) {
+        if let Some(server) = self.servers.get_mut(server) {
+            io.out(server.key).extend_from_slice(frame);
+            server.expect.push_back(expect);
+        }
+    }
+
+    fn copy_data(&mut self, io: &mut dyn Io, client: &Client, tag: u8, frame: &[u8]) -> Step {
+        // Outside of a COPY the server throws these away, and so do we: they may arrive after it has refused the rest.
+        let server = client.server.and_then(|key| self.servers.get_mut(key));
+        if let Some(server) = server.filter(|server| server.is_copy_in || !server.expect.is_empty()) {
+            io.out(server.key).extend_from_slice(frame);
+            // From here on it listens to Sync again.
+            server.is_copy_in &= tag == b'd';
+        }
+        Step::Done
+    }
+
+    fn terminate(&mut self, client: &mut Client) -> Step {
+        client.is_leaving = true;
+        if self.is_owed(client) { Step::Done } else { Step::End }
+    }
+}
+
+fn skip(io: &mut dyn Io, client: &Client, bytes: &[u8], total: usize) -> Next {
+    if bytes.len() >= total {
+        return Next::On(total);
+    }
+    io.skip(client.key, (total - bytes.len()) as u64);
+    Next::On(bytes.len())
+}
+
+fn bad_message(tag: u8, length: u32) -> Error {
+    match message::frontend_limit(tag) {
+        Some(limit) => {
+            Error::protocol(format!("invalid message length {length} of message type {:?}: it has 4 to {} bytes", char::from(tag), limit + 4))
+        }
+        None => Error::protocol(format!("invalid frontend message type {tag}")).hint("The connection is out of step, or no PostgreSQL client."),
+    }
+}
+
+fn too_long(tag: u8, total: usize) -> Error {
+    Error::fatal("54000", format!("a message of type {:?} has {total} bytes; Midstream takes statements of up to {MAX_HELD}", char::from(tag)))
+        .hint("Give values as parameters, or use COPY.")
+}

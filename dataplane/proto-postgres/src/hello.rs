@@ -1,0 +1,240 @@
+//! A client comes: encryption, startup message, who it is, and the greeting.
+
+use crate::auth::{Check, Step};
+use crate::client::{Client, Phase};
+use crate::conf::Listener;
+use crate::error::Error;
+use crate::machine::{Postgres, timer};
+use crate::message::{self, Head, frame, head};
+use crate::server::{Expect, Quiet, Server};
+use crate::settings::Settings;
+use crate::startup::{self, Start, Startup};
+use sql::flow::Context;
+use std::rc::Rc;
+use wire::{Close, Fault, Io, TlsStart};
+
+const AUTHENTICATION_OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+/// The newest protocol we speak, as NegotiateProtocolVersion gives it.
+const VERSION: u32 = 3 << 16;
+
+/// What becomes of the connection after one step of the greeting.
+pub enum Next {
+    /// On with what follows these bytes.
+    On(usize),
+    /// More bytes are needed.
+    More,
+    /// Closed, after what is pending was sent.
+    End,
+}
+
+impl Postgres {
+    /// Bytes of a client that is not ready yet.
+    ///
+    /// # Errors
+    /// What it sent is no startup packet or no answer to what it was asked; it has been told.
+    pub(crate) fn hello_data(&mut self, io: &mut dyn Io, client: &mut Client, bytes: &[u8]) -> Result<Next, Fault> {
+        match &client.phase {
+            Phase::Startup => self.first_packet(io, client, bytes),
+            Phase::Auth(_) => self.auth_message(io, client, bytes),
+            // A client may not talk before it is greeted; what it sends waits.
+            _ => Ok(Next::More),
+        }
+    }
+
+    fn first_packet(&mut self, io: &mut dyn Io, client: &mut Client, bytes: &[u8]) -> Result<Next, Fault> {
+        let (startup, length) = startup::read(bytes).map_err(|error| fatal(io, client, &error, "Startup packet"))?;
+        match startup {
+            Startup::More => return Ok(Next::More),
+            Startup::Gss => io.out(client.key).push(b'N'),
+            Startup::Ssl => return tls_request(io, client, bytes.len()).map(|()| Next::On(length)),
+            Startup::Cancel { pid, secret } => {
+                self.cancel_request(io, pid, secret);
+                return Ok(Next::End);
+            }
+            Startup::Start(start) => {
+                self.start(io, client, start).map_err(|error| fatal(io, client, &error, "Startup packet"))?;
+            }
+        }
+        Ok(Next::On(length))
+    }
+
+    fn start(&mut self, io: &mut dyn Io, client: &mut Client, start: Start) -> Result<(), Error> {
+        let listener = client.listener.clone();
+        let is_tls = io.peer(client.key).is_some_and(|peer| peer.tls);
+        if listener.is_tls_required && !is_tls {
+            return Err(Error::fatal("28000", format!("listener {} takes TLS connections only", listener.name)).hint("Connect with sslmode=require."));
+        }
+        if !listener.databases.is_empty() && !listener.databases.contains(&start.database) {
+            return Err(Error::fatal("3D000", format!("database \"{}\" does not exist on listener {}", start.database, listener.name))
+                .hint(format!("It serves: {}.", listener.databases.join(", "))));
+        }
+        if start.is_newer || !start.unknown.is_empty() {
+            negotiate(io.out(client.key), &start.unknown);
+        }
+        client.user = start.user.as_str().into();
+        client.identity = format!("user:{}", start.user).into();
+        client.settings = Rc::new(Settings::new(start.settings));
+        let known = listener.users.get(&start.user);
+        let (check, step) = Check::begin(listener.method, &start.user, known, io.peer(client.key), &mut self.entropy);
+        if let Some(check) = check {
+            client.phase = Phase::Auth(Box::new(check));
+        }
+        self.step(io, client, step)
+    }
+
+    fn auth_message(&mut self, io: &mut dyn Io, client: &mut Client, bytes: &[u8]) -> Result<Next, Fault> {
+        let (tag, total) = match head(bytes, message::frontend_limit) {
+            Head::Short => return Ok(Next::More),
+            Head::Frame { tag, total } => (tag, total),
+            Head::Bad { .. } => return Err(fatal(io, client, &Error::protocol("malformed message during authentication"), "Authentication")),
+        };
+        let Some(body) = bytes.get(message::HEADER..total) else { return Ok(Next::More) };
+        if tag == b'X' {
+            return Ok(Next::End);
+        }
+        let Phase::Auth(check) = &mut client.phase else { return Ok(Next::More) };
+        if tag != b'p' {
+            let error = Error::protocol(format!("expected a password or SASL response, got message type {:?}", char::from(tag)));
+            return Err(fatal(io, client, &error, "Authentication"));
+        }
+        let step = check.answer(body);
+        self.step(io, client, step).map_err(|error| fatal(io, client, &error, "Authentication"))?;
+        Ok(Next::On(total))
+    }
+
+    fn step(&mut self, io: &mut dyn Io, client: &mut Client, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Ask(bytes) => io.out(client.key).extend_from_slice(&bytes),
+            Step::Failed(error) => return Err(error),
+            Step::Done(last) => {
+                let out = io.out(client.key);
+                out.extend_from_slice(&last);
+                out.extend_from_slice(AUTHENTICATION_OK);
+                client.phase = Phase::Welcome;
+                let listener = client.listener.clone();
+                self.settle_in(client, &listener);
+                self.welcome(io, client);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a session derives from its listener: again when the configuration changes.
+    pub(crate) fn settle_in(&mut self, client: &mut Client, listener: &Listener) {
+        client.backends = self.group(&listener.database, &client.user);
+        let settings = |name| client.settings.get(name).unwrap_or("").as_bytes();
+        client.context = Context::of(&[
+            listener.name.as_bytes(),
+            listener.database.name.as_bytes(),
+            client.identity.as_bytes(),
+            settings("search_path"),
+            settings("client_encoding"),
+            settings("standard_conforming_strings"),
+        ]);
+    }
+
+    /// Greets with what the server says of itself: remembered, or asked of a server connection.
+    pub(crate) fn welcome(&mut self, io: &mut dyn Io, client: &mut Client) {
+        let home = client.listener.database.rules.home();
+        let backend = client.backends.get(usize::from(home)).and_then(|index| self.backends.get(*index));
+        match backend.and_then(|backend| backend.welcomes.get(&client.settings)).cloned() {
+            Some(welcome) => self.greet(io, client, &welcome),
+            None => {
+                // A granted lease continues in `welcome_with`, also when it is granted later.
+                if let Some(key) = self.lease(io, client, home)
+                    && let Some(mut server) = self.servers.remove(key)
+                {
+                    self.welcome_with(io, &mut server, client);
+                    self.put_back(server);
+                }
+            }
+        }
+    }
+
+    /// A server connection is there; when it has taken the client's settings, it is known what to greet with.
+    pub(crate) fn welcome_with(&mut self, io: &mut dyn Io, server: &mut Server, client: &mut Client) {
+        io.pause(client.key, false);
+        if server.expect.is_empty() {
+            self.welcomed(io, server, client);
+        } else {
+            debug_assert!(matches!(server.expect.front(), Some(Expect::Quiet(Quiet::Settings(_)))));
+        }
+    }
+
+    /// The settings are in force: greet, and give the connection back.
+    pub(crate) fn welcomed(&mut self, io: &mut dyn Io, server: &mut Server, client: &mut Client) {
+        let mut welcome = Vec::new();
+        for (name, value) in &server.parameters {
+            message::parameter_status(&mut welcome, name, value);
+        }
+        let welcome: Rc<[u8]> = welcome.into();
+        if let Some(backend) = self.backends.get_mut(server.backend) {
+            backend.keep_welcome(&client.settings, welcome.clone());
+        }
+        self.greet(io, client, &welcome);
+        if !Self::keeps(client) {
+            client.server = None;
+            io.unlink(client.key);
+            self.give_back(io, server);
+        }
+    }
+
+    fn greet(&mut self, io: &mut dyn Io, client: &mut Client, welcome: &[u8]) {
+        let pid = self.cancel_pid(client.key);
+        client.secret = self.entropy.next_u32();
+        self.cancel_keys.insert(pid, client.key);
+        client.phase = Phase::Ready;
+        io.disarm(client.key, timer::AUTHENTICATION);
+        let out = io.out(client.key);
+        out.extend_from_slice(welcome);
+        frame(out, b'K', |out| {
+            out.extend_from_slice(&pid.to_be_bytes());
+            out.extend_from_slice(&client.secret.to_be_bytes());
+        });
+        message::ready(out, b'I');
+    }
+
+    /// The server did not take the client's settings: what a direct connection would have said.
+    pub(crate) fn settings_refused(&mut self, io: &mut dyn Io, client: &mut Client, body: &[u8]) -> Close {
+        let mut error = Error::of_server(body).detail("This is about the settings of the client's startup message (options, search_path, ...).");
+        error.is_fatal = true;
+        client.meter.error(&error.code);
+        error.write(io.out(client.key));
+        Close::Flush
+    }
+}
+
+/// `S` and a handshake, or `N`.
+fn tls_request(io: &mut dyn Io, client: &mut Client, received: usize) -> Result<(), Fault> {
+    let is_tls = io.peer(client.key).is_some_and(|peer| peer.tls);
+    match client.listener.tls.clone().filter(|_| !is_tls) {
+        None => io.out(client.key).push(b'N'),
+        // CVE-2021-23214: bytes behind the request came before TLS, from anybody, and would be taken for the client's.
+        Some(_) if received > 8 => {
+            let error = Error::protocol("received unencrypted data after SSL request");
+            return Err(fatal(io, client, &error, "SSLRequest"));
+        }
+        Some(tls) => {
+            io.out(client.key).push(b'S');
+            io.start_tls(client.key, TlsStart::Accept(tls));
+            client.phase = Phase::Securing;
+        }
+    }
+    Ok(())
+}
+
+/// NegotiateProtocolVersion: 3.0, and none of those options.
+fn negotiate(out: &mut Vec<u8>, unknown: &[String]) {
+    frame(out, b'v', |out| {
+        out.extend_from_slice(&VERSION.to_be_bytes());
+        out.extend_from_slice(&(unknown.len() as u32).to_be_bytes());
+        unknown.iter().for_each(|name| message::c_string(out, name.as_bytes()));
+    });
+}
+
+/// Tells the client and makes the fault that ends its connection.
+pub fn fatal(io: &mut dyn Io, client: &Client, error: &Error, place: &'static str) -> Fault {
+    client.meter.error(&error.code);
+    error.write(io.out(client.key));
+    Fault::client(place, error.message.clone())
+}

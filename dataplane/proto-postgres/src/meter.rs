@@ -1,0 +1,78 @@
+//! Counters. See `wire::metrics` for the names that every family has.
+
+use std::sync::Arc;
+use wire::metrics::{Counter, Gauge, Histogram, Registry};
+use wire::{Class, Nanos};
+
+/// Of one listener.
+pub struct ListenerMeter {
+    registry: Arc<Registry>,
+    listener: String,
+    requests: [Counter; 3],
+    seconds: Histogram,
+}
+
+impl ListenerMeter {
+    /// Handles; made once, since making them takes a lock.
+    pub fn new(registry: &Arc<Registry>, listener: &str) -> ListenerMeter {
+        let labels = || vec![("family", "postgres".into()), ("listener", listener.to_string())];
+        let requests = [Class::Read, Class::Write, Class::Admin].map(|class| {
+            let mut labels = labels();
+            labels.push(("class", class.as_str().into()));
+            registry.counter("midstream_requests_total", labels)
+        });
+        let seconds = registry.histogram("midstream_request_seconds", labels());
+        ListenerMeter { registry: registry.clone(), listener: listener.into(), requests, seconds }
+    }
+
+    /// A request was answered.
+    pub fn request(&self, class: Class, took: Nanos) {
+        let index = match class {
+            Class::Read => 0,
+            Class::Write => 1,
+            Class::Admin => 2,
+        };
+        self.requests[index].add(1);
+        self.seconds.record(took);
+    }
+
+    /// A client was told an error of ours. `kind` is its SQLSTATE.
+    pub fn error(&self, kind: &str) {
+        let labels = vec![("family", "postgres".into()), ("listener", self.listener.clone()), ("kind", kind.to_string())];
+        self.registry.counter("midstream_errors_total", labels).add(1);
+    }
+}
+
+/// Of one pool.
+pub struct PoolMeter {
+    registry: Arc<Registry>,
+    backend: String,
+    gauges: [Gauge; 4],
+}
+
+impl PoolMeter {
+    /// `backend`: database and shard, `shop/s0`.
+    pub fn new(registry: &Arc<Registry>, backend: &str) -> PoolMeter {
+        let labels = || vec![("family", "postgres".into()), ("backend", backend.to_string())];
+        let state = |state: &str| {
+            let mut labels = labels();
+            labels.push(("state", state.into()));
+            registry.gauge("midstream_pool_connections", labels)
+        };
+        let gauges = [state("active"), state("idle"), state("connecting"), registry.gauge("midstream_pool_waiting", labels())];
+        PoolMeter { registry: registry.clone(), backend: backend.into(), gauges }
+    }
+
+    /// The pool's census.
+    pub fn census(&self, census: [usize; 4]) {
+        for (gauge, value) in self.gauges.iter().zip(census) {
+            gauge.set(value as u64);
+        }
+    }
+
+    /// A connection was refused, lost or broke the protocol.
+    pub fn error(&self, kind: &str) {
+        let labels = vec![("family", "postgres".into()), ("backend", self.backend.clone()), ("kind", kind.to_string())];
+        self.registry.counter("midstream_backend_errors_total", labels).add(1);
+    }
+}

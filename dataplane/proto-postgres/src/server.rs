@@ -1,0 +1,201 @@
+//! A server connection: what it is, whose it is, and which answers it still owes.
+//!
+//! ```text
+//! Dialling --up--> AskedTls --S--> Securing --> Login --ReadyForQuery--> Ready: idle <-> leased -> reset -> idle
+//!             `-------- without TLS ---------^
+//! ```
+
+use crate::auth::Login;
+use crate::error::Error;
+use crate::settings::Settings;
+use crate::statement::{OnServer, Prepared};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use wire::{Key, Nanos, TlsClient};
+
+/// How far a connection is.
+pub enum Phase {
+    /// Not up yet.
+    Dialling,
+    /// SSLRequest is sent.
+    AskedTls,
+    /// TLS is being set up.
+    Securing,
+    /// The startup message is sent.
+    Login(Login),
+    /// It can be leased, or is.
+    Ready,
+    /// It carries a CancelRequest for that connection, and nothing else.
+    Cancel {
+        /// The connection whose statement is to be cancelled; it is not given on before this one is closed.
+        of: Key,
+        /// Its true process id.
+        pid: u32,
+        /// Its true secret.
+        secret: u32,
+    },
+}
+
+/// What undoes a change of the client's statement names when the message that made it turns out to be skipped.
+pub struct Undo {
+    /// The client's name.
+    pub name: Box<[u8]>,
+    /// What was there before.
+    pub before: Option<Rc<Prepared>>,
+}
+
+/// One of our own simple queries, whose answer the client does not see.
+pub enum Quiet {
+    /// The client's settings.
+    Settings(Rc<Settings>),
+    /// A Sync that ends a batch in which nothing was executed.
+    Sync,
+    /// ROLLBACK of what a client left open.
+    Rollback,
+    /// DISCARD ALL.
+    Discard,
+    /// The client's own BEGIN, answered already.
+    Begin,
+}
+
+/// What is owed next: by the server, or by us in its place, in the order of the client's messages.
+pub enum Expect {
+    /// A simple query or a function call: everything up to ReadyForQuery is the client's.
+    Query,
+    /// The same; its error is replaced by ours.
+    RefusedQuery(Box<Error>),
+    /// Everything up to ReadyForQuery is ours.
+    Quiet(Quiet),
+    /// ParseComplete; `undo`: the client hears it.
+    Parse {
+        /// What was sent under its content name; `None`: the unnamed statement.
+        named: Option<Rc<Prepared>>,
+        /// See above.
+        undo: Option<Box<Undo>>,
+    },
+    /// BindComplete.
+    Bind,
+    /// ParameterDescription, RowDescription or NoData.
+    Describe,
+    /// Rows up to CommandComplete, EmptyQueryResponse or PortalSuspended; or a COPY.
+    Execute,
+    /// CloseComplete of a portal.
+    Close,
+    /// CloseComplete of a statement that had to make room.
+    CloseQuiet,
+    /// An error, which is replaced by ours.
+    Refused(Box<Error>),
+    /// ReadyForQuery.
+    Sync,
+    /// Nothing from the server: these bytes are the answer.
+    Say(&'static [u8], Option<Box<Undo>>),
+}
+
+impl Expect {
+    /// Whether the client sees none of it.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, Expect::Quiet(_) | Expect::CloseQuiet | Expect::Parse { undo: None, .. })
+    }
+}
+
+/// Name and value of a ParameterStatus.
+pub type Parameter = (Box<[u8]>, Box<[u8]>);
+
+/// See the module.
+pub struct Server {
+    /// Its connection.
+    pub key: Key,
+    /// Its pool.
+    pub backend: usize,
+    /// Which of its shard's servers.
+    pub endpoint: usize,
+    /// See [`Phase`].
+    pub phase: Phase,
+    /// What to negotiate when it is up.
+    pub tls: Option<TlsClient>,
+    /// TLS is up.
+    pub is_tls: bool,
+    /// The client that it is leased to.
+    pub owner: Option<Key>,
+    /// In the pool, for anybody.
+    pub is_idle: bool,
+    /// What is owed.
+    pub expect: VecDeque<Expect>,
+    /// Statements under their content names.
+    pub statements: OnServer,
+    /// What its unnamed statement is.
+    pub unnamed: Option<u128>,
+    /// What was set on it; `None`: unknown.
+    pub settings: Option<Rc<Settings>>,
+    /// What ParameterStatus told.
+    pub parameters: Vec<Parameter>,
+    /// For CancelRequest.
+    pub pid: u32,
+    /// For CancelRequest.
+    pub secret: u32,
+    /// Of the last ReadyForQuery.
+    pub status: u8,
+    /// It reads CopyData; it ignores Sync meanwhile.
+    pub is_copy_in: bool,
+    /// The error of one of our own queries.
+    pub quiet_error: Option<Vec<u8>>,
+    /// A client left state in its session: DISCARD ALL before anybody else has it.
+    pub is_dirty: bool,
+    /// Not to be given on: it ended itself, the pool is gone.
+    pub is_doomed: bool,
+    /// We closed it; it is not put back.
+    pub is_closed: bool,
+    /// When it became ready.
+    pub born: Nanos,
+    /// CancelRequests under way for it.
+    pub cancels: u32,
+}
+
+impl Server {
+    /// A connection that is being dialled.
+    pub fn new(key: Key, backend: usize, endpoint: usize, phase: Phase, tls: Option<TlsClient>) -> Server {
+        Server {
+            key,
+            backend,
+            endpoint,
+            phase,
+            tls,
+            is_tls: false,
+            owner: None,
+            is_idle: false,
+            expect: VecDeque::new(),
+            statements: OnServer::default(),
+            unnamed: None,
+            settings: Some(Rc::default()),
+            parameters: Vec::new(),
+            pid: 0,
+            secret: 0,
+            status: b'I',
+            is_copy_in: false,
+            quiet_error: None,
+            is_dirty: false,
+            is_doomed: false,
+            is_closed: false,
+            born: 0,
+            cancels: 0,
+        }
+    }
+
+    /// Whether the client sees what comes next. Rows are the bulk of what comes, so this is asked once per message and not more.
+    pub fn is_heard(&self) -> bool {
+        self.owner.is_some() && !self.expect.front().is_some_and(Expect::is_quiet)
+    }
+
+    /// Remembers a ParameterStatus.
+    pub fn parameter(&mut self, name: &[u8], value: &[u8]) {
+        let is_full = self.parameters.len() >= MAX_PARAMETERS;
+        match self.parameters.iter_mut().find(|(known, _)| **known == *name) {
+            Some((_, old)) => *old = value.into(),
+            None if !is_full => self.parameters.push((name.into(), value.into())),
+            None => {}
+        }
+    }
+}
+
+/// PostgreSQL 18 reports 16 parameters; extensions may add some.
+const MAX_PARAMETERS: usize = 64;

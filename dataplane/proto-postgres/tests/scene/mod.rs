@@ -1,0 +1,114 @@
+//! One worker with a listener "shop", as the words of a transcript want it.
+//!
+//! `scram`, `md5`: how clients log in (user ann, password secret); `session`: the pool's mode; `login`: the Database has credentials;
+//! `two`: a pool of two connections instead of one; `shards`: two shards, the table orders lies on both by customer_id; `rules`: a filter
+//! that denies the table `secret` and delays `slow`.
+
+use config::proto::midstream::core::v1::{Credentials, User};
+use config::proto::midstream::sql::v1::{Database, Engine, Hash, KeyType, Pool, Shard, Sharding, SqlProxy, Table, pool, sql_proxy, table};
+use config::proto::skeleton;
+use config::{Context, Local, Raw, Set, types};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use wire::sim::Sim;
+use wire::{Chain, Denial, DenialKind, Flow, MILLIS, Outcome, Request, Verdict, Worker};
+
+/// Denies what names the table `secret`, delays `slow`.
+struct Rules;
+
+impl Chain for Rules {
+    fn bind(&self, request: &Request<'_>) -> Flow {
+        let is_secret = request.resources.contains(&&b"secret"[..]);
+        let message = || format!("AccessPolicy/test denies {} of secret to {}", request.verb, request.identity);
+        let denial = || Arc::new(Denial { kind: DenialKind::Unauthorized, rule: "AccessPolicy/test".into(), message: message() });
+        Flow { denied: is_secret.then(denial), counted: vec![0], ..Flow::default() }
+    }
+
+    fn run(&self, _: &Flow, request: &Request<'_>, _: u64, _: u64) -> Verdict {
+        if request.resources.contains(&&b"slow"[..]) { Verdict::Delay(100 * MILLIS) } else { Verdict::Pass }
+    }
+
+    fn done(&self, _: &Request<'_>, _: &Outcome<'_>) {}
+}
+
+pub fn worker(with: &str) -> Sim {
+    let words: Vec<&str> = with.split_whitespace().collect();
+    let has = |word: &str| words.contains(&word);
+    let (set, refusals) = Set::decode(&raws(&has));
+    assert!(refusals.is_empty(), "{refusals:?}");
+    let mut chains: BTreeMap<String, Arc<dyn Chain>> = BTreeMap::new();
+    if has("rules") {
+        chains.insert("shop".into(), Arc::new(Rules));
+    }
+    let compiled = proto_postgres::compile(&Context::new(&set, &chains, &Local));
+    assert!(compiled.refusals.is_empty(), "{:?}", compiled.refusals);
+    Sim::new(proto_postgres::machine(Worker { index: 0, count: 1, metrics: Arc::default() }, [7; 32]), compiled.conf)
+}
+
+fn raws(has: &dyn Fn(&str) -> bool) -> Vec<Raw> {
+    let mode = if has("session") { pool::Mode::Session } else { pool::Mode::Transaction };
+    let size = if has("two") { 2 } else { 1 };
+    let shards: &[(&str, u32)] = if has("shards") { &[("s0", 5441), ("s1", 5442)] } else { &[("s0", 5441)] };
+    let database = Database {
+        name: "shop".into(),
+        engine: Engine::Postgres.into(),
+        credentials: has("login").then(|| Credentials { user: "app".into(), password_secret: "app".into() }),
+        pool: Some(Pool { mode: mode.into(), size, wait_timeout_ms: 1_000, connect_timeout_ms: 1_000, ..Pool::default() }),
+        shards: shards.iter().map(|(name, _)| Shard { name: (*name).into(), cluster: format!("shop/{name}"), database: "shop".into() }).collect(),
+        tls: None,
+    };
+    let mut raws = vec![raw(types::DATABASE, "shop", &database), secret("ann", "secret"), secret("app", "pencil"), listener(has)];
+    raws.extend(shards.iter().map(|(name, port)| raw(types::ENDPOINTS, &format!("shop/{name}"), &endpoints(*port))));
+    if has("shards") {
+        raws.push(raw(types::SHARDING, "shop", &sharding()));
+    }
+    raws
+}
+
+fn sharding() -> Sharding {
+    let orders = Table {
+        name: "orders".into(),
+        key: "customer_id".into(),
+        key_type: KeyType::Integer.into(),
+        placement: Some(table::Placement::Hash(Hash::default())),
+    };
+    Sharding { name: "shop".into(), database: "shop".into(), home: "s0".into(), tables: vec![orders] }
+}
+
+fn listener(has: &dyn Fn(&str) -> bool) -> Raw {
+    let auth = match () {
+        () if has("scram") => sql_proxy::Auth::ScramSha256,
+        () if has("md5") => sql_proxy::Auth::Md5,
+        () => sql_proxy::Auth::Trust,
+    };
+    let users = vec![User { name: "ann".into(), password_secret: "ann".into() }];
+    let proxy = SqlProxy { engine: Engine::Postgres.into(), database: "shop".into(), auth: auth.into(), users, ..SqlProxy::default() };
+    let any = skeleton::Any { type_url: types::SQL_PROXY.into(), value: proxy.encode_to_vec() };
+    let filter = skeleton::Filter { name: "sql".into(), typed_config: Some(any) };
+    let chain = skeleton::FilterChain { filters: vec![filter] };
+    let value = skeleton::Listener { name: "shop".into(), address: address(5432), filter_chains: vec![chain] };
+    raw(types::LISTENER, "shop", &value)
+}
+
+fn endpoints(port: u32) -> skeleton::ClusterLoadAssignment {
+    let endpoint = skeleton::LbEndpoint { endpoint: Some(skeleton::Endpoint { address: address(port) }), ..Default::default() };
+    let locality = skeleton::LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..Default::default() };
+    skeleton::ClusterLoadAssignment { endpoints: vec![locality], ..Default::default() }
+}
+
+fn address(port: u32) -> Option<skeleton::Address> {
+    let socket = skeleton::SocketAddress { address: "127.0.0.1".into(), port_value: port };
+    Some(skeleton::Address { socket_address: Some(socket) })
+}
+
+fn secret(name: &str, value: &str) -> Raw {
+    let source = skeleton::DataSource { specifier: Some(skeleton::data_source::Specifier::InlineString(value.into())) };
+    let generic = skeleton::GenericSecret { secret: Some(source) };
+    let secret = skeleton::Secret { name: name.into(), r#type: Some(skeleton::secret::Type::GenericSecret(generic)) };
+    raw(types::SECRET, name, &secret)
+}
+
+fn raw(type_url: &str, name: &str, message: &impl Message) -> Raw {
+    Raw { type_url: type_url.into(), name: name.into(), version: "1".into(), body: message.encode_to_vec() }
+}

@@ -1,0 +1,166 @@
+//! What Midstream does with each command: decided once per row of the table, from the server's own flags and tips, with the exceptions
+//! listed here.
+
+use crate::table::Command;
+use wire::Class;
+
+/// How the replies of the parts of one command become one reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merge {
+    /// Arrays of one element each, in order (MGET).
+    Elements,
+    /// Arrays of any length, one after the other (KEYS).
+    Concat,
+    /// The sum of integers.
+    Sum,
+    /// Element by element, the smaller integer (SCRIPT EXISTS: loaded everywhere).
+    And,
+    /// All the same: the first reply.
+    Same,
+    /// The first that is not null (RANDOMKEY).
+    NotNull,
+}
+
+/// What we do with a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// To the node of its keys.
+    Keyed,
+    /// A part for each group of that many words from word 1 on, each to the node of its key, unless all are in one slot.
+    Split(Merge, usize),
+    /// To every master.
+    Everywhere(Merge),
+    /// To any master.
+    Anywhere,
+    /// On a connection of its own, to the node of its keys.
+    Blocking,
+    /// On a connection of its own while the words STREAMS and BLOCK are both there (XREAD, XREADGROUP); else like `Keyed`.
+    MayBlock,
+    /// Subscriptions, on a connection of the client's own.
+    Subscribe,
+    /// The cursor walks all masters.
+    Scan,
+    /// MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+    Transaction,
+    /// Answered here.
+    Local,
+    /// Never: why.
+    Refused(&'static str),
+}
+
+const SYSTEM: &str = "it would act on one node of the cluster behind Midstream; talk to that node directly";
+const REPLICATION: &str = "it makes the connection a replica's, which cannot be shared";
+const PINNED: &str = "it depends on what this very connection wrote to a node, and connections are shared here";
+
+/// Names answered here, parents with all their subcommands included.
+const LOCAL: &[&str] = &[
+    "auth",
+    "hello",
+    "ping",
+    "echo",
+    "quit",
+    "reset",
+    "select",
+    "client",
+    "command",
+    "info",
+    "cluster",
+    "readonly",
+    "readwrite",
+    "asking",
+    "acl",
+    "role",
+    "lolwut",
+];
+
+/// What is done with the command.
+pub fn action_of(command: &Command) -> Action {
+    let parent = command.name.split('|').next().unwrap_or_default();
+    if LOCAL.contains(&parent) {
+        return Action::Local;
+    }
+    match command.name {
+        "multi" | "exec" | "discard" | "watch" | "unwatch" => Action::Transaction,
+        "mget" => Action::Split(Merge::Elements, 1),
+        "mset" => Action::Split(Merge::Same, 2),
+        "del" | "exists" | "unlink" | "touch" => Action::Split(Merge::Sum, 1),
+        "scan" => Action::Scan,
+        "keys" => Action::Everywhere(Merge::Concat),
+        "dbsize" => Action::Everywhere(Merge::Sum),
+        "randomkey" => Action::Everywhere(Merge::NotNull),
+        "script|exists" => Action::Everywhere(Merge::And),
+        "flushall" | "flushdb" | "script|load" | "script|flush" | "function|load" | "function|delete" | "function|flush" | "function|restore" => {
+            Action::Everywhere(Merge::Same)
+        }
+        "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" => Action::Subscribe,
+        "xread" | "xreadgroup" => Action::MayBlock,
+        "publish" | "time" | "lastsave" | "config|get" | "function|list" | "function|dump" | "function|stats" | "script|show" | "pubsub|channels"
+        | "pubsub|numsub" | "pubsub|numpat" | "object|help" | "memory|help" | "xinfo|help" | "xgroup|help" | "script|help" | "function|help"
+        | "config|help" | "pubsub|help" => Action::Anywhere,
+        "wait" | "waitaof" => Action::Refused(PINNED),
+        "monitor" => Action::Refused("it would show one node's traffic, all applications' alike; use a Tap on the listener"),
+        "sync" | "psync" | "replconf" => Action::Refused(REPLICATION),
+        "move" | "swapdb" => Action::Refused("a cluster has only database 0"),
+        _ if command.has("blocking") => Action::Blocking,
+        _ if !command.keys.is_empty() => Action::Keyed,
+        _ if command.name.contains('|') || command.children.is_empty() => by_flags(command),
+        _ => Action::Anywhere,
+    }
+}
+
+fn by_flags(command: &Command) -> Action {
+    if command.has("admin") || command.acl.contains(&"@dangerous") || command.acl.contains(&"@admin") || command.acl.is_empty() {
+        Action::Refused(SYSTEM)
+    } else {
+        Action::Anywhere
+    }
+}
+
+/// Reads change nothing; what shows or changes the system is admin; the rest writes.
+pub fn class_of(command: &Command) -> Class {
+    let admin = command.has("admin") || command.acl.contains(&"@admin") || matches!(command.name, "flushall" | "flushdb" | "swapdb" | "debug");
+    if admin {
+        Class::Admin
+    } else if command.has("write")
+        || command.name.starts_with("eval") && !command.name.ends_with("_ro")
+        || command.name == "fcall"
+        || command.name.ends_with("publish")
+    {
+        Class::Write
+    } else {
+        Class::Read
+    }
+}
+
+/// Writes that leave the same data and give the same reply when they run twice in a row: they may be sent again after a connection was lost
+/// with their fate unknown. Between the two runs another client's write to the same key may come, so a repeated command is at-least-once,
+/// never exactly-once; and a repeated command may see the same client's later pipelined writes that were on the lost connection, which are
+/// then reported with their fate unknown. SET is here only without NX, XX, GET and conditions ([`crate::retry`] looks at its words).
+const REPEATABLE_WRITES: &[&str] = &[
+    "set",
+    "mset",
+    "setex",
+    "psetex",
+    "hmset",
+    "setrange",
+    "expire",
+    "pexpire",
+    "expireat",
+    "pexpireat",
+    "pfmerge",
+    "sunionstore",
+    "sinterstore",
+    "sdiffstore",
+    "zunionstore",
+    "zinterstore",
+    "zdiffstore",
+    "zrangestore",
+    "bitop",
+    "lset",
+];
+
+/// Whether the command may be repeated when nobody knows whether it ran: reads, and the writes listed above.
+pub fn is_repeatable(command: &Command) -> bool {
+    let blocking = command.has("blocking") || command.name == "xreadgroup";
+    !blocking && (command.has("readonly") || REPEATABLE_WRITES.contains(&command.name))
+}

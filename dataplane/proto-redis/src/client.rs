@@ -1,0 +1,145 @@
+//! One application's connection.
+
+use crate::frame;
+use crate::lease::{Lease, Purpose};
+use crate::limits;
+use crate::pubsub::Subscriptions;
+use crate::ring::Ring;
+use crate::transaction::Transaction;
+use std::sync::Arc;
+
+/// Who has proven nothing.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// What a client may have in flight before its first reply shows how large its replies are: 32 of these fill
+/// [`limits::MAX_OUTSTANDING`].
+const FIRST_ESTIMATE: u32 = 32 * 1024;
+
+/// Why a client's next command is not looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// It is.
+    No,
+    /// The command before it must be answered first (WATCH, a blocking command).
+    Barrier,
+    /// All replies before it must be out first (it may block, or changes what replies are).
+    Ring,
+    /// A filter delays it.
+    Delay,
+    /// It was delayed; the filters have had their say.
+    Delayed,
+}
+
+/// The state of a client.
+#[derive(Debug)]
+pub struct Client {
+    /// Index of its listener.
+    pub listener: usize,
+    /// Index of its back end.
+    pub cluster: usize,
+    /// 2 or 3.
+    pub resp: u8,
+    /// As in CLIENT ID.
+    pub id: u64,
+    /// As in CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// Library name and version, as in CLIENT SETINFO.
+    pub library: [Vec<u8>; 2],
+    /// Whether it may use commands.
+    pub known: bool,
+    /// As filters see it: `user:NAME` or `anonymous`.
+    pub identity: Arc<str>,
+    /// What it is owed.
+    pub ring: Ring,
+    /// See [`Wait`].
+    pub wait: Wait,
+    /// Whether the engine was told not to read it.
+    pub paused: bool,
+    /// Whether bytes of it were left unread.
+    pub unread: bool,
+    /// It sends no more.
+    pub half_closed: bool,
+    /// It is closed when its ring is empty; what it still sends is thrown away.
+    pub closing: bool,
+    /// A long command of which only the beginning is there.
+    pub partial: Option<Box<frame::Scan>>,
+    /// The longest reply it got lately, in bytes.
+    estimate: u32,
+    /// Bytes of the reply under way.
+    streamed: u32,
+    /// Commands to the end of time: total of CLIENT INFO.
+    pub commands: u64,
+    /// MULTI, WATCH.
+    pub transaction: Transaction,
+    /// Its leased connection and what for.
+    pub lease: Option<Lease>,
+    /// What a connection is being leased for.
+    pub purpose: Purpose,
+    /// Its subscriptions.
+    pub subscriptions: Subscriptions,
+    /// When it came, in nanoseconds of the worker.
+    pub since: wire::Nanos,
+}
+
+impl Client {
+    /// A client that just connected.
+    pub fn new(listener: usize, cluster: usize, id: u64, known: bool, now: wire::Nanos) -> Client {
+        Client {
+            listener,
+            cluster,
+            resp: 2,
+            id,
+            name: Vec::new(),
+            library: Default::default(),
+            known,
+            identity: ANONYMOUS.into(),
+            ring: Ring::default(),
+            wait: Wait::No,
+            paused: false,
+            unread: false,
+            half_closed: false,
+            closing: false,
+            partial: None,
+            estimate: FIRST_ESTIMATE,
+            streamed: 0,
+            commands: 0,
+            transaction: Transaction::default(),
+            lease: None,
+            purpose: Purpose::Block,
+            subscriptions: Subscriptions::default(),
+            since: now,
+        }
+    }
+
+    /// Whether its next command has to wait. What is retried is not overtaken, and what its replies may cost is bounded.
+    #[inline]
+    pub fn is_stalled(&self) -> bool {
+        let waiting = self.ring.len();
+        waiting >= limits::MAX_IN_FLIGHT
+            || self.ring.unsettled
+            || matches!(self.wait, Wait::Barrier | Wait::Delay)
+            || (waiting > 0 && self.wait == Wait::Ring)
+            || (waiting > 0 && waiting as u64 * u64::from(self.estimate) > limits::MAX_OUTSTANDING)
+    }
+
+    /// Whether a stalled client may go on: later than it stalls, so that it does not flap.
+    pub fn may_resume(&self) -> bool {
+        !self.is_stalled() && self.ring.len() <= limits::MAX_IN_FLIGHT / 2
+    }
+
+    /// Whether something besides its output follows from an answer.
+    #[inline]
+    pub fn needs_attention(&self) -> bool {
+        self.paused || self.half_closed || self.closing || !self.ring.tapped.is_empty() || self.subscriptions.is_waiting()
+    }
+
+    /// Learns how long its replies are: at once when they grow, slowly when they shrink.
+    #[inline]
+    pub fn learn(&mut self, length: usize, last: bool) {
+        self.streamed = self.streamed.saturating_add(length as u32);
+        if last {
+            self.estimate = self.streamed.max(self.estimate - self.estimate / 16);
+            self.streamed = 0;
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
+
+use crate::conf::{ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RETRY_DEADLINE, ListenerConf, TlsConf, User};
+use config::proto::midstream::core::v1::downstream_tls::Mode;
+use config::proto::midstream::redis::v1::{RedisCluster, RedisProxy, redis_cluster};
+use config::{Compiled, Context, Endpoint, Entry, Invalid, ListenerOf, Role, types};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use wire::{Bind, MILLIS};
+
+/// Compiles the Redis part of a set.
+pub fn compile(context: &Context<'_>) -> Compiled {
+    let (listeners, mut refusals) = context.listeners::<RedisProxy>(types::REDIS_PROXY);
+    let mut conf = Conf::default();
+    let mut binds = Vec::new();
+    for entry in context.set.redis_clusters.values() {
+        match cluster(context, entry) {
+            Ok(cluster) => conf.clusters.push(Arc::new(cluster)),
+            Err(invalid) => refusals.push(entry.refuse(invalid)),
+        }
+    }
+    let usable: BTreeSet<Arc<str>> = conf.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+    for of in &listeners {
+        match listener(context, of, &usable) {
+            Ok((listener, bind)) => {
+                conf.listeners.push(Arc::new(listener));
+                binds.push(bind);
+            }
+            Err(invalid) => refusals.push(of.entry.refuse(invalid)),
+        }
+    }
+    Compiled { conf: Arc::new(conf), binds, refusals }
+}
+
+fn cluster(context: &Context<'_>, entry: &Entry<RedisCluster>) -> Result<ClusterConf, Invalid> {
+    let value = &entry.value;
+    let endpoints = context
+        .endpoints(&value.cluster)
+        .ok_or_else(|| Invalid::new("cluster", format!("there is no ClusterLoadAssignment {}; add it or mend the name", value.cluster)))?;
+    let single = value.mode() == redis_cluster::Mode::Single;
+    let mut seeds: Vec<&Endpoint> = endpoints.iter().filter(|endpoint| !single || endpoint.role == Role::Primary).collect();
+    if seeds.is_empty() {
+        return Err(Invalid::new("cluster", format!("{} has no node; name at least one", value.cluster)));
+    }
+    seeds.sort_by_key(|endpoint| !endpoint.healthy);
+    let credentials = context.credentials(value.credentials.as_ref())?.filter(|(user, password)| !user.is_empty() || !password.expose().is_empty());
+    let given = |ms: u32, default| if ms == 0 { default } else { u64::from(ms) * MILLIS };
+    Ok(ClusterConf {
+        name: entry.name.as_str().into(),
+        single,
+        credentials: credentials.map(|(user, password)| Credentials { user, password: password.expose().to_vec() }),
+        tls: tls(context, value, seeds[0])?,
+        seeds: seeds.iter().map(|endpoint| (endpoint.host.clone(), endpoint.port)).collect(),
+        retry_deadline: given(value.retry_deadline_ms, DEFAULT_RETRY_DEADLINE),
+        connect_timeout: given(value.connect_timeout_ms, DEFAULT_CONNECT_TIMEOUT),
+    })
+}
+
+fn tls(context: &Context<'_>, value: &RedisCluster, first: &Endpoint) -> Result<Option<TlsConf>, Invalid> {
+    let Some(client) = context.tls_client(value.tls.as_ref(), &first.host)? else { return Ok(None) };
+    let given = value.tls.as_ref().map(|tls| tls.server_name.as_str()).filter(|name| !name.is_empty());
+    let secrets = value.tls.iter().flat_map(|tls| [&tls.ca_secret, &tls.certificate_secret]);
+    let versions: Vec<&str> = secrets.filter_map(|name| context.set.secrets.get(name)).map(|secret| secret.version.as_str()).collect();
+    Ok(Some(TlsConf { config: client.config, server_name: given.map(Arc::from), identity: format!("{:?} {versions:?}", value.tls) }))
+}
+
+fn listener(context: &Context<'_>, of: &ListenerOf<RedisProxy>, usable: &BTreeSet<Arc<str>>) -> Result<(ListenerConf, Bind), Invalid> {
+    let filter = &of.filter;
+    let Some(cluster) = usable.get(filter.backend.as_str()) else {
+        let reason = if context.set.redis_clusters.contains_key(&filter.backend) {
+            format!("RedisCluster {} is refused; see its own refusal", filter.backend)
+        } else {
+            format!("there is no RedisCluster {}; add it or mend the name", filter.backend)
+        };
+        return Err(Invalid::new("backend", reason));
+    };
+    if filter.tls.as_ref().is_some_and(|tls| tls.mode() == Mode::Optional) {
+        return Err(Invalid::new("tls.mode", "Redis clients do not negotiate TLS; choose required or disabled"));
+    }
+    let users = context.users(&filter.users)?.into_iter().map(|(name, password)| User {
+        name: name.into(),
+        password: Some(Arc::<[u8]>::from(password.expose())).filter(|password| !password.is_empty()),
+    });
+    let name: Arc<str> = of.entry.name.as_str().into();
+    let bind = Bind { listener: name.clone(), facet: 0, address: of.address, tls: context.tls_server(filter.tls.as_ref())? };
+    let chain = context.chain(&name);
+    Ok((ListenerConf { name, cluster: cluster.clone(), users: users.collect(), chain }, bind))
+}

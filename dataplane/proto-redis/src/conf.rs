@@ -1,0 +1,121 @@
+//! The compiled configuration of the family.
+
+use std::fmt;
+use std::sync::Arc;
+use wire::{Chain, Nanos, SECONDS};
+
+/// All Redis listeners and the back ends they name.
+#[derive(Default, Debug)]
+pub struct Conf {
+    /// By name, each once.
+    pub listeners: Vec<Arc<ListenerConf>>,
+    /// By name, each once.
+    pub clusters: Vec<Arc<ClusterConf>>,
+}
+
+/// One Listener.
+pub struct ListenerConf {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The back end's name.
+    pub cluster: Arc<str>,
+    /// Who may log in; empty: nobody has to.
+    pub users: Vec<User>,
+    /// Its filters, if it has any.
+    pub chain: Option<Arc<dyn Chain>>,
+}
+
+impl fmt::Debug for ListenerConf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerConf")
+            .field("name", &self.name)
+            .field("cluster", &self.cluster)
+            .field("users", &self.users.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A user of a listener.
+#[derive(Clone)]
+pub struct User {
+    /// As in AUTH; `default` also answers AUTH without a name.
+    pub name: Arc<str>,
+    /// Any password where `None`.
+    pub password: Option<Arc<[u8]>>,
+}
+
+/// What we log in with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Empty: the default user.
+    pub user: String,
+    /// The password.
+    pub password: Vec<u8>,
+}
+
+/// TLS to the nodes.
+#[derive(Clone, Debug)]
+pub struct TlsConf {
+    /// Roots and certificates.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name to verify; `None`: each node's own host.
+    pub server_name: Option<Arc<str>>,
+    /// Says of two configurations whether they are the same: what they were made from.
+    pub identity: String,
+}
+
+/// One back end.
+#[derive(Clone)]
+pub struct ClusterConf {
+    /// Its name.
+    pub name: Arc<str>,
+    /// One server instead of a cluster: no slots, no splitting.
+    pub single: bool,
+    /// Where the topology is first asked for.
+    pub seeds: Vec<(Arc<str>, u16)>,
+    /// How to log in.
+    pub credentials: Option<Credentials>,
+    /// TLS, if any.
+    pub tls: Option<TlsConf>,
+    /// Redirects and retries of one command end here.
+    pub retry_deadline: Nanos,
+    /// A node that does not answer a dial within this is taken for down.
+    pub connect_timeout: Nanos,
+}
+
+/// Longer than a failover of a cluster with the usual node timeout of 5 s (detection, election, announcement: about 7 s).
+pub const DEFAULT_RETRY_DEADLINE: Nanos = 10 * SECONDS;
+
+/// Nodes are near; a longer silence is a dead one.
+pub const DEFAULT_CONNECT_TIMEOUT: Nanos = SECONDS;
+
+impl ClusterConf {
+    /// A cluster with the defaults.
+    pub fn new(name: &str, seeds: &[(&str, u16)]) -> ClusterConf {
+        ClusterConf {
+            name: name.into(),
+            single: false,
+            seeds: seeds.iter().map(|(host, port)| (Arc::from(*host), *port)).collect(),
+            credentials: None,
+            tls: None,
+            retry_deadline: DEFAULT_RETRY_DEADLINE,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+        }
+    }
+
+    /// Whether connections made under `other` serve this one, too.
+    pub fn same_connections(&self, other: &ClusterConf) -> bool {
+        let tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a.identity == b.identity,
+            _ => false,
+        };
+        tls && self.credentials == other.credentials
+    }
+}
+
+impl fmt::Debug for ClusterConf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterConf").field("name", &self.name).field("single", &self.single).field("seeds", &self.seeds).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! A new configuration: back ends and listeners keep their places and their connections where nothing about those changed.
+
+use crate::cluster::Cluster;
+use crate::conf::Conf;
+use crate::machine::{Listener, Redis};
+use crate::meters::{ClusterMeters, ListenerMeters};
+use std::sync::Arc;
+use wire::{Close, Io};
+
+impl Redis {
+    /// Puts `conf` in force.
+    pub(crate) fn apply(&mut self, io: &mut dyn Io, conf: &Conf) {
+        for wanted in &conf.clusters {
+            let known = self.clusters.iter_mut().flatten().find(|cluster| cluster.conf.name == wanted.name);
+            match known {
+                Some(cluster) => {
+                    let keep = cluster.conf.same_connections(wanted) && cluster.conf.single == wanted.single;
+                    cluster.conf = Arc::clone(wanted);
+                    cluster.adopt_seeds();
+                    if !keep {
+                        self.retire_pipes(io, &wanted.name);
+                    }
+                }
+                None => {
+                    let meters = ClusterMeters::new(&self.worker.metrics, &wanted.name);
+                    place(&mut self.clusters, Cluster::new(Arc::clone(wanted), meters));
+                }
+            }
+        }
+        self.apply_listeners(conf);
+        self.drop_what_is_gone(io, conf);
+        for cluster in 0..self.clusters.len() {
+            self.refresh(io, cluster);
+            self.arm_watch(io, cluster);
+        }
+    }
+
+    fn apply_listeners(&mut self, conf: &Conf) {
+        for wanted in &conf.listeners {
+            let Some(cluster) = self.clusters.iter().position(|cluster| cluster.as_ref().is_some_and(|cluster| cluster.conf.name == wanted.cluster))
+            else {
+                continue;
+            };
+            match self.listeners.iter_mut().flatten().find(|listener| listener.conf.name == wanted.name) {
+                Some(listener) => {
+                    listener.conf = Arc::clone(wanted);
+                    listener.cluster = cluster;
+                }
+                None => {
+                    let meters = ListenerMeters::new(&self.worker.metrics, &wanted.name);
+                    place(&mut self.listeners, Listener { conf: Arc::clone(wanted), cluster, meters });
+                }
+            }
+        }
+    }
+
+    fn drop_what_is_gone(&mut self, io: &mut dyn Io, conf: &Conf) {
+        for listener in &mut self.listeners {
+            if listener.as_ref().is_some_and(|listener| !conf.listeners.iter().any(|wanted| wanted.name == listener.conf.name)) {
+                *listener = None;
+            }
+        }
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            match self.listeners.get(client.listener).and_then(Option::as_ref) {
+                Some(listener) if listener.cluster == client.cluster => {}
+                Some(listener) if client.lease.is_none() => client.cluster = listener.cluster,
+                _ => self.close_client(io, key, Close::Flush),
+            }
+        }
+        for cluster in 0..self.clusters.len() {
+            let gone = self.clusters[cluster].as_ref().is_some_and(|known| !conf.clusters.iter().any(|wanted| wanted.name == known.conf.name));
+            if gone {
+                self.close_pipes(io, cluster);
+                self.clusters[cluster] = None;
+            }
+        }
+    }
+}
+
+/// Into the first free place, so that indices stay.
+fn place<T>(places: &mut Vec<Option<T>>, value: T) {
+    match places.iter_mut().find(|place| place.is_none()) {
+        Some(free) => *free = Some(value),
+        None => places.push(Some(value)),
+    }
+}

@@ -1,0 +1,101 @@
+//! Connections to nodes: made, logged in, counted, retired.
+
+use crate::machine::Redis;
+use crate::pipe::{Owner, Pending, Pipe, State};
+use wire::{Close, Io, Key};
+
+impl Redis {
+    pub(crate) fn dial_shared(&mut self, io: &mut dyn Io, cluster: usize, node: u16, resp: u8) -> Option<Key> {
+        let key = self.dial(io, cluster, node, resp, None)?;
+        self.clusters[cluster].as_mut()?.nodes[usize::from(node)].pipes[usize::from(resp == 3)] = Some(key);
+        Some(key)
+    }
+
+    /// Opens a connection to a node unless it is known to be down.
+    pub(crate) fn dial(&mut self, io: &mut dyn Io, cluster: usize, node: u16, resp: u8, lease: Option<Key>) -> Option<Key> {
+        let known = self.clusters.get(cluster)?.as_ref()?;
+        if known.nodes.get(usize::from(node))?.down_until > io.now() {
+            return None;
+        }
+        let key = io.dial(&known.target(node)?, cluster as u64);
+        self.pipes.insert(key, Pipe::new(cluster, node, resp, lease));
+        self.count_connections(cluster);
+        Some(key)
+    }
+
+    /// A connection is up: it logs in, or is ready at once.
+    pub(crate) fn pipe_open(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(pipe) = self.pipes.get_mut(key) else {
+            io.close(key, Close::Abort);
+            return;
+        };
+        let credentials = self.clusters.get(pipe.cluster).and_then(Option::as_ref).and_then(|cluster| cluster.conf.credentials.as_ref());
+        let Some(login) = crate::login::words(credentials, pipe.resp) else { return self.pipe_ready(io, key) };
+        io.out(key).extend_from_slice(&login);
+        let pending = Pending::internal(Owner::Login, pipe.node, pipe.resp);
+        pipe.fifo.push_front(pending);
+    }
+
+    /// A connection is up and logged in: what has waited for it goes out.
+    pub(crate) fn pipe_ready(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(pipe) = self.pipes.get_mut(key) else { return };
+        pipe.ready(io, key);
+        let (cluster, node) = (pipe.cluster, pipe.node);
+        if let Some(known) = self.clusters[cluster].as_mut() {
+            known.nodes[usize::from(node)].works();
+        }
+        self.count_connections(cluster);
+        self.unpark(io, cluster);
+    }
+
+    /// The gauges of a back end's connections.
+    pub(crate) fn count_connections(&self, cluster: usize) {
+        let Some(Some(known)) = self.clusters.get(cluster) else { return };
+        let of_cluster = || self.pipes.iter().filter(|(_, pipe)| pipe.cluster == cluster);
+        let connecting = of_cluster().filter(|(_, pipe)| pipe.state == State::Connecting).count();
+        let idle = of_cluster().filter(|(_, pipe)| pipe.lease == Some(Key::NONE)).count();
+        known.meters.connecting.set(connecting as u64);
+        known.meters.idle.set(idle as u64);
+        known.meters.active.set((of_cluster().count() - connecting - idle) as u64);
+    }
+
+    /// New requests take new connections; these end with their last reply.
+    pub(crate) fn retire_pipes(&mut self, io: &mut dyn Io, name: &str) {
+        let Some(cluster) = self.clusters.iter().position(|known| known.as_ref().is_some_and(|known| &*known.conf.name == name)) else { return };
+        if let Some(known) = self.clusters[cluster].as_mut() {
+            for node in &mut known.nodes {
+                node.pipes = [None; 2];
+                node.idle = Default::default();
+            }
+        }
+        for key in self.pipes.keys() {
+            let Some(pipe) = self.pipes.get_mut(key).filter(|pipe| pipe.cluster == cluster) else { continue };
+            pipe.retired = true;
+            if pipe.fifo.is_empty() && pipe.lease.is_none_or(|client| client == Key::NONE) {
+                self.close_pipe(io, key);
+            }
+        }
+    }
+
+    /// Closes all connections of a back end.
+    pub(crate) fn close_pipes(&mut self, io: &mut dyn Io, cluster: usize) {
+        for key in self.pipes.keys() {
+            if self.pipes.get(key).is_some_and(|pipe| pipe.cluster == cluster) {
+                self.pipes.remove(key);
+                io.close(key, Close::Abort);
+            }
+        }
+    }
+
+    /// Closes a connection on which nothing is outstanding.
+    pub(crate) fn close_pipe(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(pipe) = self.pipes.remove(key) else { return };
+        io.close(key, Close::Flush);
+        if let Some(Some(known)) = self.clusters.get_mut(pipe.cluster) {
+            let node = &mut known.nodes[usize::from(pipe.node)];
+            node.leases -= usize::from(pipe.lease.is_some());
+            node.idle.iter_mut().for_each(|idle| idle.retain(|idle| *idle != key));
+        }
+        self.count_connections(pipe.cluster);
+    }
+}

@@ -1,0 +1,264 @@
+//! One command of a client: checked as a server checks it, shown to the filters, and sent where it belongs.
+
+use crate::action::Action;
+use crate::client::Wait;
+use crate::frame::Frame;
+use crate::keys;
+use crate::machine::{Redis, Step};
+use crate::pipe::{Owner, Pending, To};
+use crate::ring::{Kind, Tap};
+use crate::slot::slot_of;
+use crate::table::Command;
+use wire::{DenialKind, Io, Key, Nanos, Request, Verdict};
+
+/// As the server says it.
+pub(crate) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+
+impl Redis {
+    /// Takes one command, or leaves it for later.
+    pub(crate) fn command(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) -> Step {
+        let Some(command) = self.find(io, key, frame) else { return Step::Taken };
+        let Some(client) = self.clients.get_mut(key) else { return Step::Taken };
+        if !client.known && !command.has("no_auth") {
+            self.fail(io, key, "NOAUTH Authentication required.");
+            return Step::Taken;
+        }
+        if client.lease.is_some() && client.resp == 2 && self.is_subscribed_only(io, key, command) {
+            return Step::Taken;
+        }
+        self.keys.clear();
+        if let Err(error) = keys::of(command, frame, &mut self.keys) {
+            self.fail_queueing(io, key, error);
+            return Step::Taken;
+        }
+        if let Some(delay) = self.filter(io, key, frame, command) {
+            match delay {
+                Delay::Denied => return Step::Taken,
+                Delay::For(delay) => return self.hold(io, key, delay),
+            }
+        }
+        self.count(key, command);
+        self.act(io, key, frame, command)
+    }
+
+    fn count(&mut self, key: Key, command: &Command) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.commands += 1;
+        }
+        self.meters_of(key, |meters| meters.requests[command.class as usize].add(1));
+    }
+
+    fn act(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
+        if self.in_transaction(key) && !matches!(command.name, "multi" | "exec" | "discard" | "watch" | "quit" | "reset") {
+            self.queue(io, key, frame, command);
+            return Step::Taken;
+        }
+        match command.action {
+            Action::Keyed => self.keyed(io, key, frame, command),
+            Action::Split(merge, step) => self.split(io, key, frame, command, merge, step),
+            Action::Everywhere(merge) => self.everywhere(io, key, frame, merge),
+            Action::Anywhere => self.ask_for(io, key, frame.bytes, To::Any, is_repeatable(command, frame)),
+            Action::Blocking => return self.blocking(io, key, frame),
+            Action::MayBlock if (1..frame.len()).take_while(|index| !frame.is(*index, "streams")).any(|index| frame.is(index, "block")) => {
+                return self.blocking(io, key, frame);
+            }
+            Action::MayBlock => self.keyed(io, key, frame, command),
+            Action::Subscribe => return self.subscribe(io, key, frame, command),
+            Action::Scan => self.scan_nodes(io, key, frame),
+            Action::Transaction => return self.transaction(io, key, frame, command),
+            Action::Local => self.local(io, key, frame, command),
+            Action::Refused(why) => self.refuse(io, key, command, why),
+        }
+        Step::Taken
+    }
+
+    /// The command, if it exists and has the right number of words; else its error is on its way.
+    fn find(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) -> Option<&'static Command> {
+        let Some(mut command) = self.table.find(frame.word(0)) else {
+            self.fail_queueing(io, key, &unknown(frame));
+            return None;
+        };
+        if !command.children.is_empty() && frame.len() > 1 {
+            let Some(child) = command.child(frame.word(1)) else {
+                let error = format!("ERR unknown subcommand '{}'. Try {} HELP.", shown(frame.word(1)), command.verb);
+                self.fail_queueing(io, key, &error);
+                return None;
+            };
+            command = child;
+        }
+        if !command.takes(frame.len()) {
+            self.fail_queueing(io, key, &format!("ERR wrong number of arguments for '{}' command", command.name));
+            return None;
+        }
+        Some(command)
+    }
+
+    /// What the listener's filters say; `None`: it goes on.
+    fn filter(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Option<Delay> {
+        let client = self.clients.get_mut(key)?;
+        let chain = self.listeners.get(client.listener)?.as_ref()?.conf.chain.as_ref()?;
+        if client.wait == Wait::Delayed {
+            client.wait = Wait::No;
+            return None;
+        }
+        let mut few = [&b""[..]; 8];
+        let many: Vec<&[u8]>;
+        let resources = if let Some(few) = few.get_mut(..self.keys.len()) {
+            few.iter_mut().zip(&self.keys).for_each(|(slot, index)| *slot = frame.word(*index as usize));
+            &*few
+        } else {
+            many = self.keys.iter().map(|index| frame.word(*index as usize)).collect();
+            &many
+        };
+        let request = Request {
+            identity: &client.identity,
+            class: command.class,
+            verb: &command.verb,
+            resources,
+            bytes: frame.bytes.len() as u64,
+            fingerprint: 0,
+        };
+        let flow = chain.bind(&request);
+        let (now, dice) = (io.now(), io.random());
+        let verdict = chain.run(&flow, &request, now, dice);
+        if flow.tapped {
+            let keys = resources.iter().map(|key| key.to_vec()).collect();
+            self.tap =
+                Some(Box::new(Tap { verb: &command.verb, class: command.class, keys, bytes: request.bytes, started: now, error: String::new() }));
+        }
+        match verdict {
+            Verdict::Pass => None,
+            Verdict::Delay(delay) => {
+                self.tap = None;
+                Some(Delay::For(delay))
+            }
+            Verdict::Deny(denial) => {
+                self.meters_of(key, |meters| meters.denied.add(1));
+                let code = match denial.kind {
+                    DenialKind::Unauthorized => "NOPERM",
+                    DenialKind::RateLimited | DenialKind::Injected => "ERR",
+                };
+                self.fail_queueing(io, key, &format!("{code} {}", denial.message));
+                Some(Delay::Denied)
+            }
+        }
+    }
+
+    /// Leaves the command for later; only this client waits.
+    fn hold(&mut self, io: &mut dyn Io, key: Key, delay: Nanos) -> Step {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.wait = Wait::Delay;
+            client.paused = true;
+            io.pause(key, true);
+            io.arm(key, 0, io.now() + delay);
+        }
+        Step::Held
+    }
+
+    fn keyed(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) {
+        match self.place(key, frame) {
+            Ok(to) => self.ask_for(io, key, frame.bytes, to, is_repeatable(command, frame)),
+            Err(error) => self.fail(io, key, error),
+        }
+    }
+
+    /// Where the keys of the present command are.
+    pub(crate) fn place(&self, key: Key, frame: &Frame<'_>) -> Result<To, &'static str> {
+        let Some(first) = self.keys.first() else { return Ok(To::Any) };
+        let slot = slot_of(frame.word(*first as usize));
+        let elsewhere = self.keys[1..].iter().any(|index| slot_of(frame.word(*index as usize)) != slot);
+        if elsewhere && !self.is_single(key) { Err(CROSSSLOT) } else { Ok(To::Slot(slot)) }
+    }
+
+    /// Whether the client's back end is one server.
+    pub(crate) fn is_single(&self, key: Key) -> bool {
+        let cluster = self.clients.get(key).and_then(|client| self.clusters.get(client.cluster));
+        matches!(cluster, Some(Some(cluster)) if cluster.conf.single)
+    }
+
+    /// Sends a command whose reply is passed on as it comes.
+    pub(crate) fn ask_for(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8], to: To, repeatable: bool) {
+        let Some((cluster, pending)) = self.owe(io, key, Kind::Plain, to, repeatable) else { return };
+        self.send(io, cluster, bytes, pending);
+    }
+
+    /// Owes the client a reply; what is needed to send for it.
+    pub(crate) fn owe(&mut self, io: &dyn Io, key: Key, kind: Kind, to: To, repeatable: bool) -> Option<(usize, Pending)> {
+        let now = io.now();
+        let tap = self.tap.take();
+        let client = self.clients.get_mut(key)?;
+        let (cluster, resp) = (client.cluster, client.resp);
+        let seq = client.ring.push(kind, now, tap);
+        let deadline = self.deadline(cluster, now);
+        let pending = Pending {
+            owner: Owner::Client(key, seq),
+            to,
+            deadline,
+            kept: 0,
+            skip: 0,
+            batch: 0,
+            redirects: 0,
+            resp,
+            repeatable,
+            leased: false,
+            discard: false,
+        };
+        Some((cluster, pending))
+    }
+
+    /// Answers a command here.
+    pub(crate) fn answer(&mut self, io: &mut dyn Io, key: Key, reply: &[u8]) {
+        let now = io.now();
+        let tap = self.tap.take();
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let seq = client.ring.push(Kind::Plain, now, tap);
+        self.deliver(io, key, seq, reply, true);
+    }
+
+    /// Answers a command with an error.
+    pub(crate) fn fail(&mut self, io: &mut dyn Io, key: Key, error: &str) {
+        self.answer(io, key, format!("-{error}\r\n").as_bytes());
+    }
+
+    /// Answers with an error that, while a transaction is open, makes its EXEC fail, as on a server.
+    pub(crate) fn fail_queueing(&mut self, io: &mut dyn Io, key: Key, error: &str) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.transaction.fail();
+        }
+        self.fail(io, key, error);
+    }
+
+    /// A command that Midstream does not carry.
+    pub(crate) fn refuse(&mut self, io: &mut dyn Io, key: Key, command: &Command, why: &str) {
+        self.meters_of(key, |meters| meters.refused.add(1));
+        self.fail_queueing(io, key, &format!("ERR midstream: {} is not supported: {why}", command.verb));
+    }
+}
+
+/// A filter's no, or not yet.
+enum Delay {
+    Denied,
+    For(Nanos),
+}
+
+/// Whether this very command may run twice: SET with a condition or with GET gives another reply the second time.
+pub(crate) fn is_repeatable(command: &Command, frame: &Frame<'_>) -> bool {
+    const CONDITIONS: [&str; 4] = ["nx", "xx", "get", "ifeq"];
+    command.repeatable && (command.name != "set" || (3..frame.len()).all(|index| CONDITIONS.iter().all(|word| !frame.is(index, word))))
+}
+
+/// A word as it may stand in an error line.
+pub(crate) fn shown(word: &[u8]) -> String {
+    String::from_utf8_lossy(&word[..word.len().min(128)]).replace(|c: char| c.is_control(), " ")
+}
+
+fn unknown(frame: &Frame<'_>) -> String {
+    let mut arguments = String::new();
+    for index in 1..frame.len() {
+        if arguments.len() >= 128 {
+            break;
+        }
+        arguments += &format!("'{}' ", shown(frame.word(index)));
+    }
+    format!("ERR unknown command '{}', with args beginning with: {arguments}", shown(frame.word(0)))
+}

@@ -1,0 +1,71 @@
+//! The slow lane: large replies at the client's own pace.
+//!
+//! A shared pipe must not stop for one client that does not read, and what it does not read must not pile up here. So a large reply for a
+//! client that has much unread already, or a very large one for anybody, is thrown away as it comes, and the command is asked again,
+//! when its turn in the ring has come, on a leased connection that is linked to the client: the engine reads it only as fast as the
+//! client reads. The rest waits in the node, as it would without a proxy. Only for commands that change nothing by being repeated.
+
+use crate::cluster::{Parked, Reason};
+use crate::lease::Purpose;
+use crate::limits;
+use crate::machine::Redis;
+use crate::pipe::{Owner, Pending};
+use wire::{Io, Key};
+
+impl Redis {
+    /// Whether the large reply that begins is to be fetched again at the client's pace; it is marked then.
+    pub(crate) fn must_pace(&mut self, io: &mut dyn Io, pipe: Key, pending: Pending) -> bool {
+        let Owner::Client(key, seq) = pending.owner else { return false };
+        let (Some(client), Some(connection)) = (self.clients.get(key), self.pipes.get_mut(pipe)) else { return false };
+        let unread = io.backlog(key) + client.ring.held;
+        let much = unread as u64 > limits::MAX_OUTSTANDING || connection.scan.announced() > limits::MAX_UNPACED;
+        let may = pending.repeatable
+            && pending.kept > 0
+            && !pending.leased
+            && client.lease.is_none_or(|lease| lease.purpose == Purpose::Pace)
+            && client.ring.is_plain(seq);
+        if much
+            && may
+            && let Some(front) = connection.fifo.front_mut()
+        {
+            front.discard = true;
+            return true;
+        }
+        false
+    }
+
+    /// A piece that is thrown away; after the last the command waits for its turn.
+    pub(crate) fn discard(&mut self, io: &mut dyn Io, pipe: Key, client: Key, done: bool) {
+        if !done {
+            return;
+        }
+        let Some(connection) = self.pipes.get_mut(pipe) else { return };
+        let cluster = connection.cluster;
+        let Some((pending, bytes)) = connection.take_front() else { return };
+        self.park(io, cluster, &bytes, Pending { discard: false, ..pending }, 0, Reason::Paced);
+        self.unpark_paced(io, client);
+    }
+
+    /// Asks again for the reply whose turn it is.
+    pub(crate) fn unpark_paced(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(client) = self.clients.get(key).filter(|client| client.lease.is_none()) else { return };
+        let Some(Some(known)) = self.clusters.get_mut(client.cluster) else { return };
+        let is_next = |parked: &Parked| matches!((&parked.reason, parked.pending.owner), (Reason::Paced, Owner::Client(owner, seq)) if owner == key && client.ring.is_front(seq));
+        let cluster = client.cluster;
+        let Some(parked) = known.parked.iter().position(is_next).and_then(|index| known.parked.remove(index)) else { return };
+        known.parked_bytes = known.parked_bytes.saturating_sub(parked.bytes.len());
+        self.send_paced(io, cluster, parked);
+    }
+
+    /// Asks on a connection of the client's own if its turn has come, else goes on waiting.
+    pub(crate) fn send_paced(&mut self, io: &mut dyn Io, cluster: usize, parked: Parked) {
+        let Owner::Client(key, seq) = parked.pending.owner else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.lease.is_some() || !client.ring.is_front(seq) {
+            return self.park(io, cluster, &parked.bytes, parked.pending, 0, Reason::Paced);
+        }
+        client.purpose = Purpose::Pace;
+        let deadline = self.deadline(cluster, io.now());
+        self.send(io, cluster, &parked.bytes, Pending { leased: true, deadline, ..parked.pending });
+    }
+}

@@ -1,0 +1,255 @@
+//! Connections that belong to one client for a while: for WATCH until EXEC, for a blocking command until its reply, for subscriptions
+//! until the last is gone. They come from the node's idle ones and go back there; what a client might have left on one is undone first.
+
+use crate::client::Wait;
+use crate::cluster::Reason;
+use crate::frame::Frame;
+use crate::limits;
+use crate::machine::{Redis, Step};
+use crate::pipe::{Owner, Pending, Pipe, State, To};
+use crate::ring::Kind;
+use crate::topology;
+use crate::upstream::printable;
+use wire::{Close, Io, Key, MILLIS, Nanos};
+
+/// The pause before a leased command follows a slot that moves.
+const FOLLOW_AFTER: Nanos = 20 * MILLIS;
+
+/// What a connection is leased for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Keys are watched on it.
+    Watch,
+    /// The transaction runs on it.
+    Exec,
+    /// A command may block on it.
+    Block,
+    /// Messages come on it.
+    Subscribe,
+    /// A large reply comes on it, no faster than the client reads.
+    Pace,
+}
+
+/// A client's leased connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    /// Which.
+    pub pipe: Key,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+impl Redis {
+    /// Runs a command that may block on a connection of its own.
+    pub(crate) fn blocking(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) -> Step {
+        if self.must_empty_ring(key) {
+            return self.wait_for_ring(io, key);
+        }
+        let Some(client) = self.clients.get(key) else { return Step::Taken };
+        if client.lease.is_some() {
+            self.fail(io, key, "ERR midstream: a blocking command while keys are watched or channels subscribed needs a second client");
+            return Step::Taken;
+        }
+        match self.place(key, frame) {
+            Ok(to) => self.ask_leased(io, key, frame.bytes, to, Purpose::Block),
+            Err(error) => self.fail(io, key, error),
+        }
+        Step::Taken
+    }
+
+    /// Whether replies are outstanding that must come first.
+    pub(crate) fn must_empty_ring(&self, key: Key) -> bool {
+        self.clients.get(key).is_some_and(|client| !client.ring.is_empty())
+    }
+
+    /// Leaves the command until all replies before it are out.
+    pub(crate) fn wait_for_ring(&mut self, io: &mut dyn Io, key: Key) -> Step {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.wait = Wait::Ring;
+            client.paused = true;
+            io.pause(key, true);
+        }
+        Step::Held
+    }
+
+    /// Sends a command on the client's leased connection; its later commands wait for the reply.
+    pub(crate) fn ask_leased(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8], to: To, purpose: Purpose) {
+        let Some((cluster, mut pending)) = self.owe(io, key, Kind::Plain, to, false) else { return };
+        pending.leased = true;
+        if let Some(client) = self.clients.get_mut(key) {
+            client.wait = Wait::Barrier;
+            client.purpose = purpose;
+        }
+        self.send(io, cluster, bytes, pending);
+    }
+
+    /// Sends on the client's leased connection, leasing one if it has none.
+    pub(crate) fn send_leased(&mut self, io: &mut dyn Io, cluster: usize, node: u16, bytes: &[u8], pending: Pending) {
+        let Owner::Client(key, _) = pending.owner else { return };
+        let Some(pipe) = self.leased(key).or_else(|| self.lease(io, key, cluster, node)) else {
+            let why = format!("no connection of its own could be had ({} at most per node and worker)", limits::MAX_LEASES);
+            return self.park(io, cluster, bytes, pending, 0, Reason::NodeDown(why));
+        };
+        if let Some(client) = self.clients.get_mut(key) {
+            client.wait = Wait::Barrier;
+            if client.purpose == Purpose::Pace {
+                io.link(pipe, key);
+            }
+        }
+        if let Some(connection) = self.pipes.get_mut(pipe) {
+            connection.ask(io, pipe, bytes, pending);
+        }
+    }
+
+    fn leased(&self, key: Key) -> Option<Key> {
+        self.clients.get(key)?.lease.map(|lease| lease.pipe)
+    }
+
+    /// Leases a connection to a node: an idle one, else a new one.
+    pub(crate) fn lease(&mut self, io: &mut dyn Io, key: Key, cluster: usize, node: u16) -> Option<Key> {
+        let client = self.clients.get(key)?;
+        let (resp, purpose) = (client.resp, client.purpose);
+        let known = self.clusters.get_mut(cluster)?.as_mut()?.nodes.get_mut(usize::from(node))?;
+        let pipe = match known.idle[usize::from(resp == 3)].pop() {
+            Some(idle) => idle,
+            None if known.leases >= limits::MAX_LEASES => return None,
+            None => {
+                let new = self.dial(io, cluster, node, resp, Some(key))?;
+                self.clusters.get_mut(cluster)?.as_mut()?.nodes.get_mut(usize::from(node))?.leases += 1;
+                new
+            }
+        };
+        if let Some(connection) = self.pipes.get_mut(pipe) {
+            connection.lease = Some(key);
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            client.lease = Some(Lease { pipe, purpose });
+        }
+        self.count_connections(cluster);
+        Some(pipe)
+    }
+
+    /// Ends a client's lease. A connection on which nothing is outstanding is kept, after what was watched on it is forgotten.
+    pub(crate) fn give_back(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(lease) = client.lease.take() else { return };
+        io.unlink(lease.pipe);
+        let Some(pipe) = self.pipes.get_mut(lease.pipe) else { return };
+        let clean = pipe.fifo.is_empty() && pipe.state == State::Ready && !pipe.retired && lease.purpose != Purpose::Subscribe;
+        let (cluster, node, resp) = (pipe.cluster, pipe.node, pipe.resp);
+        let Some(Some(known)) = self.clusters.get_mut(cluster) else { return };
+        let idle = &mut known.nodes[usize::from(node)].idle[usize::from(resp == 3)];
+        if !clean || idle.len() >= limits::MAX_IDLE_LEASES {
+            return self.close_pipe(io, lease.pipe);
+        }
+        pipe.lease = Some(Key::NONE);
+        if lease.purpose == Purpose::Watch {
+            pipe.ask(io, lease.pipe, b"*1\r\n$7\r\nUNWATCH\r\n", Pending::internal(Owner::Nobody, node, resp));
+        }
+        idle.push(lease.pipe);
+        self.count_connections(cluster);
+    }
+
+    /// A command on a leased connection is answered.
+    pub(crate) fn lease_answered(&mut self, io: &mut dyn Io, pipe: Key, key: Key, reply: &[u8]) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(lease) = client.lease.filter(|lease| lease.pipe == pipe) else { return };
+        client.wait = Wait::No;
+        let watching = lease.purpose == Purpose::Watch && reply.first() != Some(&b'-');
+        if watching {
+            client.transaction.confirmed += 1;
+        } else {
+            self.give_back(io, key);
+        }
+        self.resume(io, key);
+        if lease.purpose == Purpose::Pace {
+            self.unpark_paced(io, key);
+        }
+    }
+
+    /// A node did not take a command on a leased connection because the slot is elsewhere or not served. Whether it is solved.
+    pub(crate) fn solve_leased(&mut self, io: &mut dyn Io, pipe: Key, error: &[u8], moved: bool) -> bool {
+        let Some(connection) = self.pipes.get_mut(pipe) else { return false };
+        let (cluster, from) = (connection.cluster, connection.node);
+        let Some((pending, bytes)) = connection.take_front() else { return false };
+        let Owner::Client(key, seq) = pending.owner else { return false };
+        let target = topology::redirect(error).filter(|_| moved);
+        if let (Some((slot, host, port)), Some(Some(known))) = (target, self.clusters.get_mut(cluster)) {
+            let own = known.nodes[usize::from(from)].host.clone();
+            let node = known.node(if host.is_empty() { &own } else { &host }, port);
+            known.moved(slot, node);
+        }
+        self.refresh(io, cluster);
+        let Some(client) = self.clients.get_mut(key) else { return true };
+        let purpose = client.lease.map(|lease| lease.purpose);
+        if purpose == Some(Purpose::Exec) {
+            self.aborted(io, key, seq);
+        } else if client.transaction.confirmed > 0 {
+            client.transaction.broken = true;
+            client.wait = Wait::No;
+            self.give_back(io, key);
+            self.deliver(io, key, seq, b"+OK\r\n", true);
+        } else {
+            self.give_back(io, key);
+            let due = io.now() + FOLLOW_AFTER;
+            self.park(io, cluster, &bytes, pending, due, Reason::Said(error.to_vec()));
+        }
+        true
+    }
+
+    /// What was watched cannot be vouched for any more: EXEC's null.
+    fn aborted(&mut self, io: &mut dyn Io, key: Key, seq: u64) {
+        self.give_back(io, key);
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.wait = Wait::No;
+        let null: &[u8] = if client.resp == 3 { b"_\r\n" } else { b"*-1\r\n" };
+        self.deliver(io, key, seq, null, true);
+        self.resume(io, key);
+    }
+
+    /// A leased connection broke with a command on it.
+    pub(crate) fn orphan_of_lease(&mut self, io: &mut dyn Io, pending: Pending, bytes: &[u8], pipe: &Pipe, why: &str) {
+        let Owner::Client(key, seq) = pending.owner else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let purpose = client.lease.map_or(client.purpose, |lease| lease.purpose);
+        let sent = pipe.state == State::Ready;
+        match purpose {
+            Purpose::Exec if !sent => self.aborted(io, key, seq),
+            Purpose::Pace => {
+                client.lease = None;
+                self.park(io, pipe.cluster, bytes, Pending { leased: false, ..pending }, 0, Reason::Paced);
+            }
+            _ if !sent => {
+                client.lease = None;
+                self.park(io, pipe.cluster, bytes, pending, 0, Reason::NodeDown(why.to_owned()));
+            }
+            Purpose::Watch => {
+                client.transaction.broken = true;
+                self.deliver(io, key, seq, b"+OK\r\n", true);
+            }
+            _ => {
+                self.meters_of(key, |meters| meters.failed.add(1));
+                let error = format!(
+                    "-ERR midstream: the connection to the cache node was lost while the command ran ({}); whether it took effect is unknown\r\n",
+                    printable(why)
+                );
+                self.deliver(io, key, seq, error.as_bytes(), true);
+            }
+        }
+    }
+
+    /// A leased connection is gone.
+    pub(crate) fn lease_lost(&mut self, io: &mut dyn Io, key: Key, pipe: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(lease) = client.lease.filter(|lease| lease.pipe == pipe) else { return };
+        client.lease = None;
+        client.wait = Wait::No;
+        match lease.purpose {
+            Purpose::Watch => client.transaction.broken = client.transaction.is_watching(),
+            // A client notices a closed connection and subscribes again; silence it would not notice.
+            Purpose::Subscribe => return self.close_client(io, key, Close::Flush),
+            Purpose::Exec | Purpose::Block | Purpose::Pace => {}
+        }
+        self.resume(io, key);
+    }
+}

@@ -1,0 +1,74 @@
+//! Redis and Valkey: clients see one server, behind it is a cluster.
+//!
+//! A pure machine on the contract of [`wire`]: no sockets, no clock. One [`Redis`] object serves all clients of a worker:
+//!
+//! ```text
+//!  client ──bytes──> frame ──words──> dispatch ──┬─ local            answered here
+//!                                       │        ├─ slot ──> pipe ──> node        (shared: a FIFO of pending replies)
+//!                                    filters     ├─ split: a part per key, one reply
+//!                                                └─ lease: WATCH, blocking commands, subscriptions
+//!  client <──ring── replies <──bytes── node      MOVED, ASK, lost connections: sent again until the deadline
+//! ```
+//! * [`frame`], [`reply`]: where commands and replies begin and end.
+//! * [`table`], [`keys`], [`action`]: what a command is, where its keys are, what is done with it.
+//! * [`ring`], [`merge`]: replies in the order of requests; the parts of a split command as one.
+//! * [`pipe`], [`cluster`], [`topology`]: connections, nodes, slots.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod action;
+mod client;
+mod client_command;
+pub mod cluster;
+mod compile;
+mod conf;
+mod configure;
+mod connections;
+mod dispatch;
+pub mod frame;
+pub mod fuzz;
+mod inline;
+pub mod keys;
+mod lane;
+mod lease;
+pub mod limits;
+mod local;
+mod login;
+mod machine;
+pub mod merge;
+mod meters;
+pub mod pipe;
+mod pubsub;
+mod refresh;
+mod replies;
+pub mod reply;
+pub mod ring;
+pub mod slot;
+mod split;
+pub mod table;
+pub mod topology;
+mod transaction;
+mod upstream;
+
+pub use compile::compile;
+pub use conf::{ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RETRY_DEADLINE, ListenerConf, TlsConf, User};
+pub use machine::Redis;
+
+use std::sync::Arc;
+
+/// The family as the engine starts it.
+pub fn family() -> Arc<dyn wire::Family> {
+    Arc::new(Family)
+}
+
+struct Family;
+
+impl wire::Family for Family {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn build(&self, worker: wire::Worker) -> Box<dyn wire::Protocol> {
+        Box::new(Redis::new(worker))
+    }
+}

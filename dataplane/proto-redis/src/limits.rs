@@ -1,0 +1,76 @@
+//! What one client or server may cost, each bound with its reason.
+
+/// Words of one command: the server's own bound (`PROTO_MAX_MULTIBULK` in its networking.c).
+pub const MAX_WORDS: i64 = 1024 * 1024;
+
+/// One word. The server's `proto-max-bulk-len` is 512 MB; we hold a command whole, twice, until its connection took it, and a cache value
+/// of more than 32 MiB is a mistake more often than a wish.
+pub const MAX_WORD: i64 = 32 * 1024 * 1024;
+
+/// One command: two of the longest words, so that `MSET a 32MiB b 32MiB` is refused before the engine's own bound on tails.
+pub const MAX_COMMAND: usize = 48 * 1024 * 1024;
+
+/// One inline command: the server's `PROTO_INLINE_MAX_SIZE`.
+pub const MAX_INLINE: usize = 64 * 1024;
+
+/// Words and bytes of a word before AUTH: the server's own bounds for clients it does not know yet.
+pub const MAX_WORDS_UNAUTHENTICATED: i64 = 10;
+/// See [`MAX_WORDS_UNAUTHENTICATED`].
+pub const MAX_WORD_UNAUTHENTICATED: i64 = 16 * 1024;
+
+/// A length or count with its sign: an i64 has 20 characters; more is garbage.
+pub const MAX_NUMBER: usize = 24;
+
+/// Arrays within arrays of a reply. The deepest of the server's own is COMMAND DOCS with nine; scripts may nest more, up to their own bound of 64.
+pub const MAX_DEPTH: usize = 72;
+
+/// A status or an error of a reply: the server cuts error messages far below that.
+pub const MAX_LINE: usize = 64 * 1024;
+
+/// An unfinished reply longer than this is passed on in pieces, never held whole; shorter ones are cheaper to wait for.
+pub const STREAM_FROM: usize = 16 * 1024;
+
+/// Commands of one client that may wait for their replies. Beyond it the client is not read until half of them are answered.
+pub const MAX_IN_FLIGHT: usize = 1024;
+
+/// Replies that one client may have outstanding, in bytes, judged by the longest it got lately: what a stalled reader can cost.
+pub const MAX_OUTSTANDING: u64 = 1024 * 1024;
+
+/// A reply announced to be longer than this is fetched at the client's own pace from the start ([`crate::lane`]); shorter ones only while
+/// the client does not keep up, because fetching again costs the node a second reply.
+pub const MAX_UNPACED: u64 = 16 * 1024 * 1024;
+
+/// Keys of one MGET, MSET, DEL ... over several slots: each is a command of its own to some node.
+pub const MAX_SPLIT: usize = 64 * 1024;
+
+/// A command longer than this is not kept for a second attempt once it is on its way: what keeping costs is bounded by
+/// [`MAX_IN_FLIGHT`] times this, and typically thousandths of it.
+pub const MAX_KEPT: usize = 1024 * 1024;
+
+/// Commands of a transaction between MULTI and EXEC, in bytes.
+pub const MAX_TRANSACTION: usize = 16 * 1024 * 1024;
+
+/// How often one command follows MOVED or ASK without a pause; after that it waits for a fresh slot table.
+pub const MAX_REDIRECTS: u8 = 5;
+
+/// Bytes of all commands that wait for a node to come back, per worker and back end. Beyond it they are refused at once.
+pub const MAX_PARKED: usize = 64 * 1024 * 1024;
+
+/// Nodes of one cluster: redis itself is specified up to 1000.
+pub const MAX_NODES: usize = 2048;
+
+/// Leased connections (WATCH, blocking commands, subscriptions) of one worker to one node.
+pub const MAX_LEASES: usize = 512;
+
+/// Idle leased connections kept for reuse, per node and RESP version.
+pub const MAX_IDLE_LEASES: usize = 16;
+
+/// The longest name or library version that CLIENT SETNAME and SETINFO take.
+pub const MAX_NAME: usize = 512;
+
+/// A reply to CLUSTER SLOTS: a thousand nodes with every slot in a run of its own stay under it.
+pub const MAX_TOPOLOGY: usize = 16 * 1024 * 1024;
+
+/// Messages of a subscription that wait while a large reply is on its way to the same client; beyond it the client is cut off, as a
+/// server does at its `client-output-buffer-limit pubsub`.
+pub const MAX_MESSAGES: usize = 32 * 1024 * 1024;

@@ -1,0 +1,221 @@
+//! What is answered here, as one standalone server would.
+
+use crate::client::ANONYMOUS;
+use crate::dispatch::shown;
+use crate::frame::Frame;
+use crate::limits;
+use crate::login;
+use crate::machine::Redis;
+use crate::merge::{array, bulk, integer};
+use crate::table::Command;
+use wire::{Io, Key, SECONDS};
+
+/// The version that clients are told: that of the commands in the table which every server behind us is sure to have.
+pub const VERSION: &str = "7.2.4";
+
+impl Redis {
+    /// Answers a command that concerns only the connection or the proxy.
+    pub(crate) fn local(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) {
+        match command.name.split('|').next().unwrap_or_default() {
+            "ping" if frame.len() > 2 => self.fail(io, key, "ERR wrong number of arguments for 'ping' command"),
+            "ping" if frame.len() == 2 => self.answer_bulk(io, key, frame.word(1)),
+            "ping" => self.answer(io, key, b"+PONG\r\n"),
+            "echo" => self.answer_bulk(io, key, frame.word(1)),
+            "select" => self.select(io, key, frame),
+            "auth" => self.auth(io, key, frame),
+            "hello" => self.hello(io, key, frame),
+            "quit" => {
+                self.answer(io, key, b"+OK\r\n");
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.closing = true;
+                }
+            }
+            "reset" => self.reset(io, key),
+            "client" => self.client_command(io, key, frame, command),
+            "command" => self.command_command(io, key, frame, command),
+            "info" => self.info(io, key, frame),
+            "cluster" | "readonly" | "readwrite" | "asking" => self.fail(io, key, "ERR This instance has cluster support disabled"),
+            "role" => self.answer(io, key, b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
+            "acl" => self.acl(io, key, command),
+            "lolwut" => self.answer_bulk(io, key, format!("Midstream {}\n", env!("CARGO_PKG_VERSION")).as_bytes()),
+            _ => self.refuse(io, key, command, "it is not answered by the proxy"),
+        }
+    }
+
+    pub(crate) fn answer_bulk(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8]) {
+        let mut reply = Vec::with_capacity(bytes.len() + 16);
+        bulk(&mut reply, bytes);
+        self.answer(io, key, &reply);
+    }
+
+    fn select(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) {
+        match std::str::from_utf8(frame.word(1)).ok().and_then(|text| text.parse::<i64>().ok()) {
+            Some(0) => self.answer(io, key, b"+OK\r\n"),
+            Some(_) => self.fail(io, key, "ERR DB index is out of range"),
+            None => self.fail(io, key, "ERR invalid DB index"),
+        }
+    }
+
+    fn auth(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) {
+        if frame.len() > 3 {
+            return self.fail(io, key, "ERR syntax error");
+        }
+        let (name, password) = if frame.len() == 2 { (&b"default"[..], frame.word(1)) } else { (frame.word(1), frame.word(2)) };
+        if frame.len() == 2 && self.users(key) == 0 {
+            return self.fail(
+                io,
+                key,
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+            );
+        }
+        if self.log_in(key, name, password) {
+            self.answer(io, key, b"+OK\r\n");
+        } else {
+            self.fail(io, key, WRONGPASS);
+        }
+    }
+
+    fn users(&self, key: Key) -> usize {
+        let listener = self.clients.get(key).and_then(|client| self.listeners.get(client.listener));
+        listener.and_then(Option::as_ref).map_or(0, |listener| listener.conf.users.len())
+    }
+
+    /// Where nobody has to log in, the default user may with any password, as on a server without one.
+    fn log_in(&mut self, key: Key, name: &[u8], password: &[u8]) -> bool {
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        let Some(Some(listener)) = self.listeners.get(client.listener) else { return false };
+        if listener.conf.users.is_empty() {
+            return name == b"default";
+        }
+        let Some(user) = login::user(&listener.conf.users, name, password) else {
+            listener.meters.auth.add(1);
+            return false;
+        };
+        client.known = true;
+        client.identity = format!("user:{}", user.name).into();
+        true
+    }
+
+    /// HELLO [version [AUTH user password] [SETNAME name]].
+    fn hello(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) {
+        let version = match frame.word(1) {
+            _ if frame.len() == 1 => None,
+            b"2" => Some(2),
+            b"3" => Some(3),
+            other if other.iter().all(u8::is_ascii_digit) => return self.fail(io, key, "NOPROTO unsupported protocol version"),
+            _ => return self.fail(io, key, "ERR Protocol version is not an integer or out of range"),
+        };
+        let mut at = 2;
+        let mut name = None;
+        while at < frame.len() {
+            if frame.is(at, "auth") && at + 2 < frame.len() {
+                if !self.log_in(key, frame.word(at + 1), frame.word(at + 2)) {
+                    return self.fail(io, key, WRONGPASS);
+                }
+                at += 3;
+            } else if frame.is(at, "setname") && at + 1 < frame.len() {
+                name = Some(frame.word(at + 1));
+                at += 2;
+            } else {
+                return self.fail(io, key, &format!("ERR Syntax error in HELLO option '{}'", shown(frame.word(at))));
+            }
+        }
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if !client.known {
+            return self.fail(io, key, "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time");
+        }
+        if let Some(name) = name {
+            if !is_name(name) {
+                return self.fail(io, key, BAD_NAME);
+            }
+            client.name = name.to_vec();
+        }
+        if version.is_some_and(|version| version != client.resp) && client.lease.is_some() {
+            return self.fail(io, key, "ERR midstream: the RESP version cannot change while keys are watched or channels subscribed");
+        }
+        client.resp = version.unwrap_or(client.resp);
+        let (resp, id) = (client.resp, client.id);
+        let mut reply = Vec::new();
+        map(&mut reply, resp, 7);
+        for (field, value) in [("server", "redis"), ("version", VERSION)] {
+            bulk(&mut reply, field.as_bytes());
+            bulk(&mut reply, value.as_bytes());
+        }
+        bulk(&mut reply, b"proto");
+        integer(&mut reply, i64::from(resp));
+        bulk(&mut reply, b"id");
+        integer(&mut reply, id as i64);
+        for (field, value) in [("mode", "standalone"), ("role", "master")] {
+            bulk(&mut reply, field.as_bytes());
+            bulk(&mut reply, value.as_bytes());
+        }
+        bulk(&mut reply, b"modules");
+        array(&mut reply, 0);
+        self.answer(io, key, &reply);
+    }
+
+    /// As a new connection.
+    fn reset(&mut self, io: &mut dyn Io, key: Key) {
+        self.unwatch(io, key);
+        self.give_back(io, key);
+        let users = self.users(key);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.resp = 2;
+            client.name.clear();
+            client.known = users == 0;
+            client.identity = ANONYMOUS.into();
+            client.subscriptions = Default::default();
+        }
+        self.answer(io, key, b"+RESET\r\n");
+    }
+
+    fn acl(&mut self, io: &mut dyn Io, key: Key, command: &Command) {
+        if command.name == "acl|whoami" {
+            let name = self.clients.get(key).map(|client| client.identity.to_string()).unwrap_or_default();
+            return self.answer_bulk(io, key, name.strip_prefix("user:").unwrap_or("default").as_bytes());
+        }
+        self.refuse(io, key, command, "users are those of the Listener, rules those of its AccessPolicies");
+    }
+
+    fn info(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) {
+        let wanted = |section: &str| {
+            frame.len() == 1 || (1..frame.len()).any(|index| [section, "all", "everything", "default"].iter().any(|name| frame.is(index, name)))
+        };
+        let uptime = io.now() / SECONDS;
+        let sections = [
+            (
+                "server",
+                format!(
+                    "# Server\r\nredis_version:{VERSION}\r\nredis_mode:standalone\r\nserver_name:midstream\r\nmidstream_version:{}\r\nuptime_in_seconds:{uptime}\r\n",
+                    env!("CARGO_PKG_VERSION")
+                ),
+            ),
+            ("clients", format!("# Clients\r\nconnected_clients:{}\r\nblocked_clients:0\r\n", self.clients.len())),
+            ("persistence", "# Persistence\r\nloading:0\r\n".to_owned()),
+            ("replication", "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n".to_owned()),
+            ("cluster", "# Cluster\r\ncluster_enabled:0\r\n".to_owned()),
+        ];
+        let texts: Vec<String> = sections.into_iter().filter(|(name, _)| wanted(name)).map(|(_, text)| text).collect();
+        self.answer_bulk(io, key, texts.join("\r\n").as_bytes());
+    }
+}
+
+/// As the server says it.
+const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+pub(crate) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// Whether CLIENT SETNAME takes it.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    name.len() <= limits::MAX_NAME && name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+/// Appends the header of a map: in RESP2 an array of keys and values.
+pub(crate) fn map(out: &mut Vec<u8>, resp: u8, count: usize) {
+    if resp == 3 {
+        out.push(b'%');
+        crate::merge::decimal(out, count as u64);
+        out.extend_from_slice(b"\r\n");
+    } else {
+        array(out, count * 2);
+    }
+}

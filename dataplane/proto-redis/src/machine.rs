@@ -1,0 +1,297 @@
+//! The protocol object of one worker: all clients, pipes and back ends of the family.
+
+use crate::client::{Client, Wait};
+use crate::cluster::Cluster;
+use crate::conf::{Conf, ListenerConf};
+use crate::frame::{self, Found, Frame};
+use crate::meters::ListenerMeters;
+use crate::pipe::Pipe;
+use crate::ring::Tap;
+use crate::table::Table;
+use std::mem;
+use std::sync::Arc;
+use wire::{Close, Event, Fault, Io, Key, Nanos, Opened, Outcome, Protocol, Request, SECONDS, Side, Slab, Whose, Why, Worker};
+
+/// A listener in force.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub conf: Arc<ListenerConf>,
+    pub cluster: usize,
+    pub meters: ListenerMeters,
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// It is on its way, answered or refused.
+    Taken,
+    /// It is to be presented again.
+    Held,
+}
+
+/// A long command that is not complete goes on where it stopped; below this, starting over is cheaper than remembering.
+const REMEMBER_FROM: usize = 4096;
+
+/// The family on one worker.
+pub struct Redis {
+    pub(crate) worker: Worker,
+    pub(crate) table: &'static Table,
+    pub(crate) listeners: Vec<Option<Listener>>,
+    pub(crate) clusters: Vec<Option<Cluster>>,
+    pub(crate) clients: Slab<Client>,
+    pub(crate) pipes: Slab<Pipe>,
+    pub(crate) next_id: u64,
+    pub(crate) draining: bool,
+    /// The scan of the command being read; kept for its buffers.
+    scan: frame::Scan,
+    /// The words of the present command that are keys; kept for its buffer.
+    pub(crate) keys: Vec<u32>,
+    /// The part of a split command being written; kept for its buffer.
+    pub(crate) part: Vec<u8>,
+    /// What the access log wants to hear of the present command.
+    pub(crate) tap: Option<Box<Tap>>,
+}
+
+impl Redis {
+    /// Of a worker, before any configuration.
+    pub fn new(worker: Worker) -> Redis {
+        // Ids are unique over the process: each worker counts in its own residue class.
+        let next_id = worker.index as u64 + 1;
+        Redis {
+            worker,
+            table: Table::get(),
+            listeners: Vec::new(),
+            clusters: Vec::new(),
+            clients: Slab::default(),
+            pipes: Slab::default(),
+            next_id,
+            draining: false,
+            scan: frame::Scan::default(),
+            keys: Vec::new(),
+            part: Vec::new(),
+            tap: None,
+        }
+    }
+
+    fn client_data(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut scan = mem::take(&mut self.scan);
+        let consumed = self.commands(io, key, bytes, &mut scan);
+        scan.reset();
+        self.scan = scan;
+        let consumed = consumed?;
+        if let Some(client) = self.clients.get_mut(key) {
+            client.unread = consumed < bytes.len() && (client.paused || client.wait == Wait::Delay);
+            if client.half_closed || client.closing {
+                self.close_if_done(io, key);
+            }
+        }
+        Ok(consumed)
+    }
+
+    fn commands(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8], scan: &mut frame::Scan) -> Result<usize, Fault> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(client) = self.clients.get_mut(key) else { return Ok(bytes.len()) };
+            if client.closing {
+                return Ok(bytes.len());
+            }
+            if client.is_stalled() {
+                client.paused = true;
+                io.pause(key, true);
+                break;
+            }
+            if let Some(partial) = client.partial.take() {
+                *scan = *partial;
+            }
+            let rest = &bytes[at..];
+            let (step, length) = match scan.command(rest, client.known) {
+                Ok(Found::Command(length)) => (self.command(io, key, &Frame { bytes: &rest[..length], words: &scan.words }), length),
+                Ok(Found::Inline(length)) => (self.command(io, key, &Frame { bytes: &scan.rewritten, words: &scan.words }), length),
+                Ok(Found::Nothing(length)) => (Step::Taken, length),
+                Ok(Found::More(needed)) => {
+                    io.want(key, needed);
+                    if scan.progress() > REMEMBER_FROM {
+                        client.partial = Some(Box::new(mem::take(scan)));
+                    }
+                    break;
+                }
+                Err(wrong) => return self.broken(io, key, &wrong, bytes.len()),
+            };
+            scan.reset();
+            if step == Step::Held {
+                break;
+            }
+            at += length;
+        }
+        Ok(at)
+    }
+
+    /// The client broke the protocol: it is told so after what it is still owed, and loses its connection.
+    fn broken(&mut self, io: &mut dyn Io, key: Key, wrong: &str, all: usize) -> Result<usize, Fault> {
+        self.meters_of(key, |meters| meters.protocol.add(1));
+        self.fail(io, key, &format!("ERR Protocol error: {wrong}"));
+        let Some(client) = self.clients.get_mut(key) else { return Ok(all) };
+        if client.ring.is_empty() {
+            self.forget_client(io, key);
+            return Err(Fault { whose: Whose::Client, place: "RESP command", what: wrong.to_owned().into() });
+        }
+        client.closing = true;
+        Ok(all)
+    }
+
+    /// Does something with the counters of a client's listener.
+    pub(crate) fn meters_of(&self, key: Key, count: impl FnOnce(&ListenerMeters)) {
+        let listener = self.clients.get(key).and_then(|client| self.listeners.get(client.listener));
+        if let Some(Some(listener)) = listener {
+            count(&listener.meters);
+        }
+    }
+
+    /// A piece of the reply to a client's command.
+    #[inline]
+    pub(crate) fn deliver(&mut self, io: &mut dyn Io, key: Key, seq: u64, bytes: &[u8], last: bool) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(Some(listener)) = self.listeners.get(client.listener) else { return };
+        let now = io.now();
+        client.learn(bytes.len(), last);
+        client.ring.fill(seq, bytes, last, io.out(key), now, &listener.meters.seconds);
+        if last && client.needs_attention() {
+            self.after_answer(io, key);
+        }
+    }
+
+    /// Something was answered: the access log hears of it, a stalled client goes on, one that ends is closed.
+    pub(crate) fn after_answer(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if !client.ring.tapped.is_empty() {
+            let taps = mem::take(&mut client.ring.tapped);
+            self.tell(io.now(), key, taps);
+        }
+        let Some(client) = self.clients.get(key) else { return };
+        if client.subscriptions.is_waiting() {
+            self.send_messages(io, key);
+        }
+        self.resume(io, key);
+        self.close_if_done(io, key);
+    }
+
+    /// Reads a client on that has no reason to wait any more.
+    pub(crate) fn resume(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.paused && client.may_resume() {
+            client.paused = false;
+            io.pause(key, false);
+        }
+    }
+
+    fn close_if_done(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(client) = self.clients.get(key) else { return };
+        let ended = client.closing || (client.half_closed && !client.paused && !client.unread);
+        if ended && client.ring.is_empty() {
+            self.close_client(io, key, Close::Flush);
+        }
+    }
+
+    fn tell(&mut self, now: Nanos, key: Key, taps: Vec<Tap>) {
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(Some(listener)) = self.listeners.get(client.listener) else { return };
+        let Some(chain) = &listener.conf.chain else { return };
+        for tap in taps {
+            let keys: Vec<&[u8]> = tap.keys.iter().map(Vec::as_slice).collect();
+            let request =
+                Request { identity: &client.identity, class: tap.class, verb: tap.verb, resources: &keys, bytes: tap.bytes, fingerprint: 0 };
+            chain.done(&request, &Outcome { took: now.saturating_sub(tap.started), error: &tap.error, backend: &listener.conf.cluster });
+        }
+    }
+
+    /// Closes a client and forgets it; replies that still come for it fall on the floor.
+    pub(crate) fn close_client(&mut self, io: &mut dyn Io, key: Key, how: Close) {
+        self.forget_client(io, key);
+        io.close(key, how);
+    }
+
+    fn forget_client(&mut self, io: &mut dyn Io, key: Key) {
+        self.give_back(io, key);
+        self.clients.remove(key);
+    }
+
+    fn drain(&mut self, io: &mut dyn Io) {
+        self.draining = true;
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            client.closing = true;
+            self.close_if_done(io, key);
+        }
+    }
+}
+
+impl Protocol for Redis {
+    fn configure(&mut self, io: &mut dyn Io, conf: wire::Conf) {
+        if let Ok(conf) = conf.downcast::<Conf>() {
+            self.apply(io, &conf);
+        }
+    }
+
+    fn open(&mut self, io: &mut dyn Io, key: Key, opened: Opened<'_>) {
+        match opened {
+            Opened::Client { listener: name, .. } => {
+                let found = self.listeners.iter().position(|listener| listener.as_ref().is_some_and(|listener| &*listener.conf.name == name));
+                let Some((index, Some(listener))) = found.map(|index| (index, self.listeners[index].as_ref())) else {
+                    io.close(key, Close::Abort);
+                    return;
+                };
+                let client = Client::new(index, listener.cluster, self.next_id, listener.conf.users.is_empty(), io.now());
+                self.next_id += self.worker.count.max(1) as u64;
+                self.clients.insert(key, client);
+            }
+            Opened::Server { .. } => self.pipe_open(io, key),
+        }
+    }
+
+    fn data(&mut self, io: &mut dyn Io, key: Key, side: Side, bytes: &[u8]) -> Result<usize, Fault> {
+        match side {
+            Side::Client => self.client_data(io, key, bytes),
+            Side::Server => self.server_data(io, key, bytes),
+        }
+    }
+
+    fn event(&mut self, io: &mut dyn Io, key: Key, side: Side, event: Event<'_>) {
+        match (event, side) {
+            (Event::Timer(timer), _) if key == Key::NONE => self.timer(io, timer),
+            (Event::Timer(_), Side::Client) => self.delay_over(io, key),
+            (Event::HalfClosed, Side::Client) => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.half_closed = true;
+                    self.close_if_done(io, key);
+                }
+            }
+            (Event::Closed(_), Side::Client) => self.forget_client(io, key),
+            (Event::Closed(why), Side::Server) => {
+                let why = match why {
+                    Why::Eof => "it closed the connection".to_owned(),
+                    Why::Refused(why) | Why::Broken(why) => why,
+                    Why::Fault => "it does not speak RESP".to_owned(),
+                };
+                self.lost(io, key, &why);
+            }
+            (Event::Drain { .. }, _) => self.drain(io),
+            _ => {}
+        }
+    }
+}
+
+impl Redis {
+    fn delay_over(&mut self, io: &mut dyn Io, key: Key) {
+        if let Some(client) = self.clients.get_mut(key)
+            && client.wait == Wait::Delay
+        {
+            client.wait = Wait::Delayed;
+            self.resume(io, key);
+        }
+    }
+
+    /// How long a client may wait for a command from now on.
+    pub(crate) fn deadline(&self, cluster: usize, now: Nanos) -> Nanos {
+        now + self.clusters.get(cluster).and_then(Option::as_ref).map_or(SECONDS, |cluster| cluster.conf.retry_deadline)
+    }
+}

@@ -1,0 +1,201 @@
+//! How the replies of several nodes become the reply of one server.
+
+use crate::action::Merge;
+use crate::frame::number;
+
+/// Appends the merged reply. An error of any part is the reply.
+pub fn write<'a>(merge: Merge, parts: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u8>) {
+    if let Some(error) = parts.clone().find(|part| part.first() == Some(&b'-')) {
+        out.extend_from_slice(error);
+        return;
+    }
+    let merged = match merge {
+        Merge::Elements | Merge::Concat => concat(parts, out),
+        Merge::Sum => sum(parts, out),
+        Merge::And => and(parts, out),
+        Merge::Same => parts.take(1).map(|part| out.extend_from_slice(part)).next(),
+        Merge::NotNull => not_null(parts, out),
+    };
+    if merged.is_none() {
+        out.extend_from_slice(b"-ERR midstream: the nodes' replies do not fit together; is one of them not a Redis server of the same version?\r\n");
+    }
+}
+
+/// The header's number and the bytes after it.
+fn header(part: &[u8], kind: u8) -> Option<(i64, &[u8])> {
+    if part.first() != Some(&kind) {
+        return None;
+    }
+    let (count, next) = number(part, 1, "").ok()??;
+    Some((count, &part[next..]))
+}
+
+fn concat<'a>(parts: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u8>) -> Option<()> {
+    let mut count = 0i64;
+    for part in parts.clone() {
+        count = count.checked_add(header(part, b'*')?.0)?;
+    }
+    array(out, usize::try_from(count).ok()?);
+    parts.filter_map(|part| header(part, b'*')).for_each(|(_, elements)| out.extend_from_slice(elements));
+    Some(())
+}
+
+fn sum<'a>(parts: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) -> Option<()> {
+    let mut sum = 0i64;
+    for part in parts {
+        sum = sum.checked_add(header(part, b':')?.0)?;
+    }
+    integer(out, sum);
+    Some(())
+}
+
+fn and<'a>(parts: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) -> Option<()> {
+    let mut lowest: Option<Vec<i64>> = None;
+    for part in parts {
+        let (_, mut rest) = header(part, b'*')?;
+        let mut row = Vec::new();
+        while !rest.is_empty() {
+            let (value, next) = header(rest, b':')?;
+            row.push(value);
+            rest = next;
+        }
+        lowest = Some(match lowest {
+            None => row,
+            Some(before) => before.into_iter().zip(row).map(|(a, b)| a.min(b)).collect(),
+        });
+    }
+    let lowest = lowest?;
+    array(out, lowest.len());
+    lowest.into_iter().for_each(|value| integer(out, value));
+    Some(())
+}
+
+fn not_null<'a>(parts: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u8>) -> Option<()> {
+    let is_null = |part: &[u8]| part.starts_with(b"$-1") || part.starts_with(b"_");
+    let part = parts.clone().find(|part| !is_null(part)).or_else(|| parts.clone().next())?;
+    out.extend_from_slice(part);
+    Some(())
+}
+
+/// A SCAN cursor of one node becomes one of the cluster: the node's place in the lowest bits, so that 0 still means "from the start" and
+/// "done" only for the whole. Cursors of a server use far fewer than the 54 bits that are left to them: one per doubling of its table.
+pub const NODE_BITS: u32 = 10;
+
+/// Rewrites the cursor of a SCAN reply of the node at place `node`; a finished node hands over to the next, which `u16::MAX` in the
+/// place of a node says there is none.
+pub fn rewrite_cursor(reply: &mut Vec<u8>, node: u16) {
+    let (last, node) = (node & LAST_NODE != 0, u64::from(node & !LAST_NODE));
+    let Some((length, text, rest)) = cursor_of(reply) else { return };
+    let cursor: Option<u64> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    let Some(cursor) = cursor.filter(|cursor| cursor.leading_zeros() >= NODE_BITS) else {
+        reply.clear();
+        reply.extend_from_slice(b"-ERR midstream: the node's SCAN cursor leaves no room for the node's place; scan the nodes one by one\r\n");
+        return;
+    };
+    let whole = match (cursor, last) {
+        (0, true) => 0,
+        (0, false) => node + 1,
+        (cursor, _) => cursor << NODE_BITS | node,
+    };
+    let whole = whole.to_string();
+    let mut rewritten = Vec::with_capacity(reply.len() + 24);
+    rewritten.extend_from_slice(b"*2\r\n");
+    bulk(&mut rewritten, whole.as_bytes());
+    rewritten.extend_from_slice(&reply[reply.len() - rest..]);
+    debug_assert!(length > 0);
+    *reply = rewritten;
+}
+
+/// Marks the last master in the place of [`rewrite_cursor`].
+pub const LAST_NODE: u16 = 1 << 15;
+
+/// The cursor's length and text, and how many bytes follow it.
+fn cursor_of(reply: &[u8]) -> Option<(usize, &[u8], usize)> {
+    let (_, rest) = header(reply, b'*').filter(|(count, _)| *count == 2)?;
+    let (length, rest) = header(rest, b'$')?;
+    let length = usize::try_from(length).ok()?;
+    let text = rest.get(..length)?;
+    Some((length, text, rest.get(length + 2..)?.len()))
+}
+
+/// The first word of an error reply: `WRONGTYPE`.
+pub fn error_code(reply: &[u8]) -> String {
+    let line = reply.strip_prefix(b"-").unwrap_or(reply);
+    String::from_utf8_lossy(line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default()).into_owned()
+}
+
+/// Appends a bulk string.
+pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'$');
+    decimal(out, bytes.len() as u64);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the header of an array.
+pub fn array(out: &mut Vec<u8>, count: usize) {
+    out.push(b'*');
+    decimal(out, count as u64);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends an integer reply.
+pub fn integer(out: &mut Vec<u8>, value: i64) {
+    out.push(b':');
+    if value < 0 {
+        out.push(b'-');
+    }
+    decimal(out, value.unsigned_abs());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number without the formatting machinery: it runs once per part of a split command.
+pub fn decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(merge: Merge, parts: &[&str]) -> String {
+        let mut out = Vec::new();
+        write(merge, parts.iter().map(|part| part.as_bytes()), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn merges() {
+        assert_eq!(merged(Merge::Sum, &[":1\r\n", ":-3\r\n"]), ":-2\r\n");
+        assert_eq!(merged(Merge::Concat, &["*1\r\n$1\r\na\r\n", "*0\r\n", "*2\r\n:1\r\n:2\r\n"]), "*3\r\n$1\r\na\r\n:1\r\n:2\r\n");
+        assert_eq!(merged(Merge::And, &["*2\r\n:1\r\n:0\r\n", "*2\r\n:1\r\n:1\r\n"]), "*2\r\n:1\r\n:0\r\n");
+        assert_eq!(merged(Merge::Same, &["+OK\r\n", "+OK\r\n"]), "+OK\r\n");
+        assert_eq!(merged(Merge::NotNull, &["$-1\r\n", "$1\r\nk\r\n"]), "$1\r\nk\r\n");
+        assert_eq!(merged(Merge::Sum, &[":1\r\n", "-NOPERM x\r\n"]), "-NOPERM x\r\n");
+        assert!(merged(Merge::Sum, &[":1\r\n", "+OK\r\n"]).starts_with("-ERR midstream"));
+    }
+
+    #[test]
+    fn cursors_name_the_node_and_end_with_the_last() {
+        let rewritten = |cursor: &str, node: u16| {
+            let mut reply = format!("*2\r\n${}\r\n{cursor}\r\n*0\r\n", cursor.len()).into_bytes();
+            rewrite_cursor(&mut reply, node);
+            String::from_utf8(reply).unwrap()
+        };
+        assert_eq!(rewritten("5", 2), "*2\r\n$4\r\n5122\r\n*0\r\n");
+        assert_eq!(rewritten("0", 0), "*2\r\n$1\r\n1\r\n*0\r\n");
+        assert_eq!(rewritten("0", 2 | LAST_NODE), "*2\r\n$1\r\n0\r\n*0\r\n");
+        assert!(rewritten(&u64::MAX.to_string(), 0).starts_with("-ERR midstream"));
+    }
+}

@@ -1,0 +1,260 @@
+//! What nodes answer: to whom it goes, and which errors are the proxy's to solve.
+//!
+//! Pipelined commands of one client keep their order when their slot moves: they are redirected in the order in which they were sent, and
+//! nothing new is sent until they are answered. Not covered: a slot that moves twice within the round trip of one pipeline.
+
+use crate::cluster::Reason;
+use crate::machine::Redis;
+use crate::merge;
+use crate::pipe::{Owner, Pending, Pipe, State};
+use crate::topology;
+use crate::upstream::printable;
+use wire::{Close, Fault, Io, Key, MILLIS, Nanos};
+
+/// The pause before a command is sent again that the server asked to try again: a slot's migration moves key by key.
+const TRY_AGAIN_AFTER: Nanos = 5 * MILLIS;
+
+/// What an error reply asks of the proxy. In none of these cases did the command run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asks {
+    /// The slot is elsewhere for good.
+    Moved,
+    /// This key is elsewhere already.
+    Ask,
+    /// Send again, soon.
+    Again,
+    /// Send again when the cluster has settled; the slot table may be old.
+    Refresh,
+    /// Nothing: it is the client's.
+    Nothing,
+}
+
+fn asks(error: &[u8]) -> Asks {
+    match error {
+        [b'-', b'M', b'O', b'V', b'E', b'D', b' ', ..] => Asks::Moved,
+        [b'-', b'A', b'S', b'K', b' ', ..] => Asks::Ask,
+        [b'-', b'T', b'R', b'Y', b'A', b'G', b'A', b'I', b'N', ..] | [b'-', b'L', b'O', b'A', b'D', b'I', b'N', b'G', ..] => Asks::Again,
+        _ if error.starts_with(b"-CLUSTERDOWN") || error.starts_with(b"-READONLY") || error.starts_with(b"-MASTERDOWN") => Asks::Refresh,
+        _ => Asks::Nothing,
+    }
+}
+
+impl Redis {
+    /// Bytes of a node.
+    pub(crate) fn server_data(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut at = 0;
+        if let Some(pipe) = self.pipes.get_mut(key) {
+            pipe.heard = io.now();
+        }
+        while at < bytes.len() {
+            let Some(pipe) = self.pipes.get_mut(key) else { return Ok(bytes.len()) };
+            let rest = &bytes[at..];
+            let first = !pipe.streaming;
+            let (length, done) = match pipe.piece(rest) {
+                Ok(Ok(piece)) => piece,
+                Ok(Err(needed)) => {
+                    io.want(key, needed);
+                    break;
+                }
+                Err(wrong) => {
+                    let what =
+                        format!("{}: {wrong}", self.clusters[pipe.cluster].as_ref().map(|cluster| cluster.address(pipe.node)).unwrap_or_default());
+                    return Err(Fault::server("RESP reply", what));
+                }
+            };
+            self.piece(io, key, &rest[..length], first, done)?;
+            at += length;
+        }
+        Ok(at)
+    }
+
+    #[inline]
+    fn piece(&mut self, io: &mut dyn Io, key: Key, piece: &[u8], first: bool, done: bool) -> Result<(), Fault> {
+        let Some(pipe) = self.pipes.get_mut(key) else { return Ok(()) };
+        let kind = piece.first().copied().unwrap_or(0);
+        let is_message = pipe.subscriber && pipe.state == State::Ready;
+        if is_message || pipe.pushing || (first && kind == b'>') {
+            self.message(io, key, piece, done);
+            return Ok(());
+        }
+        let Some(pending) = pipe.fifo.front().copied() else {
+            return Err(Fault::server("RESP reply", "a reply that nothing asked for"));
+        };
+        if pending.skip > 0 {
+            pipe.skip_reply(piece, done);
+            return Ok(());
+        }
+        match pending.owner {
+            Owner::Client(client, seq) => {
+                if first && done && kind == b'-' && self.solve(io, key, piece, pending) {
+                    return Ok(());
+                }
+                if pending.discard || (first && !done && self.must_pace(io, key, pending)) {
+                    self.discard(io, key, client, done);
+                    return Ok(());
+                }
+                if done && let Some(pipe) = self.pipes.get_mut(key) {
+                    pipe.drop_front();
+                }
+                self.deliver(io, client, seq, piece, done);
+                if done && pending.leased {
+                    self.lease_answered(io, key, client, piece);
+                }
+            }
+            Owner::Login => self.logged_in(io, key, piece),
+            Owner::Topology => self.topology_piece(io, key, piece, done),
+            Owner::Nobody if done => pipe.drop_front(),
+            Owner::Nobody => {}
+        }
+        if done {
+            self.close_if_retired(io, key);
+        }
+        Ok(())
+    }
+
+    fn close_if_retired(&mut self, io: &mut dyn Io, key: Key) {
+        if self.pipes.get(key).is_some_and(|pipe| pipe.retired && pipe.lease.is_none() && pipe.fifo.is_empty()) {
+            self.close_pipe(io, key);
+        }
+    }
+
+    /// A node's answer to our login.
+    fn logged_in(&mut self, io: &mut dyn Io, key: Key, reply: &[u8]) {
+        let Some(pipe) = self.pipes.get_mut(key) else { return };
+        pipe.drop_front();
+        if reply.first() != Some(&b'-') {
+            return self.pipe_ready(io, key);
+        }
+        let error = printable(String::from_utf8_lossy(reply).trim_start_matches('-').trim_end());
+        if let Some(Some(cluster)) = self.clusters.get(pipe.cluster) {
+            cluster.meters.login.add(1);
+        }
+        io.close(key, Close::Abort);
+        self.lost(io, key, &format!("it does not accept midstream's login: {error}"));
+    }
+
+    /// CLUSTER SLOTS of a large cluster comes in pieces.
+    fn topology_piece(&mut self, io: &mut dyn Io, key: Key, piece: &[u8], done: bool) {
+        let Some(pipe) = self.pipes.get_mut(key) else { return };
+        let (cluster, node) = (pipe.cluster, pipe.node);
+        if (!done || !pipe.topology.is_empty()) && pipe.topology.len() < crate::limits::MAX_TOPOLOGY {
+            pipe.topology.extend_from_slice(piece);
+        }
+        if !done {
+            return;
+        }
+        pipe.drop_front();
+        if pipe.topology.is_empty() {
+            return self.topology(io, cluster, node, piece);
+        }
+        let whole = std::mem::take(&mut pipe.topology);
+        self.topology(io, cluster, node, &whole);
+    }
+
+    /// Whether an error is solved here: the command was sent elsewhere, or will be sent again.
+    fn solve(&mut self, io: &mut dyn Io, key: Key, error: &[u8], pending: Pending) -> bool {
+        let Some(pipe) = self.pipes.get_mut(key) else { return false };
+        // A transaction whose queueing failed was discarded as a whole: the error that says why is the one to look at.
+        let queue_error = std::mem::take(&mut pipe.queue_error);
+        let error = if queue_error.is_empty() { error } else { &queue_error };
+        let asks = asks(error);
+        if asks == Asks::Nothing {
+            return false;
+        }
+        if pending.leased {
+            let error = error.to_vec();
+            return self.solve_leased(io, key, &error, asks == Asks::Moved);
+        }
+        let cluster = pipe.cluster;
+        let node = pipe.node;
+        let Some((mut pending, bytes)) = pipe.take_front() else { return false };
+        if pending.kept == 0 {
+            self.too_long_to_repeat(io, pending, error);
+            return true;
+        }
+        self.redirecting(pending);
+        let again = pending.redirects >= crate::limits::MAX_REDIRECTS;
+        pending.redirects = if again { 0 } else { pending.redirects + 1 };
+        let again = again || self.waits_behind(pending);
+        match asks {
+            Asks::Moved if !again => self.moved(io, cluster, node, error, &bytes, pending),
+            Asks::Ask if !again => self.ask(io, cluster, node, error, &bytes, pending),
+            _ => {
+                if asks != Asks::Again {
+                    self.refresh(io, cluster);
+                }
+                let due = io.now() + TRY_AGAIN_AFTER;
+                self.park(io, cluster, &bytes, pending, due, Reason::Said(error.to_vec()));
+            }
+        }
+        true
+    }
+
+    /// Until it is answered, the client's later commands wait: they must not overtake it.
+    fn redirecting(&mut self, pending: Pending) {
+        if let Owner::Client(client, seq) = pending.owner
+            && let Some(client) = self.clients.get_mut(client)
+        {
+            client.ring.retry(seq);
+        }
+    }
+
+    fn moved(&mut self, io: &mut dyn Io, cluster: usize, from: u16, error: &[u8], bytes: &[u8], pending: Pending) {
+        if let Some(target) = self.redirected_to(cluster, from, error) {
+            if let (Some((slot, ..)), Some(Some(known))) = (topology::redirect(error), self.clusters.get_mut(cluster)) {
+                let old = known.owner(slot);
+                known.moved(slot, target);
+                if old != target {
+                    self.unsettle(cluster);
+                }
+            }
+            self.send_to(io, cluster, target, bytes, pending);
+        } else {
+            let due = io.now() + TRY_AGAIN_AFTER;
+            self.park(io, cluster, bytes, pending, due, Reason::Said(error.to_vec()));
+        }
+        self.refresh(io, cluster);
+    }
+
+    fn ask(&mut self, io: &mut dyn Io, cluster: usize, from: u16, error: &[u8], bytes: &[u8], pending: Pending) {
+        let Some(target) = self.redirected_to(cluster, from, error) else {
+            let due = io.now() + TRY_AGAIN_AFTER;
+            return self.park(io, cluster, bytes, pending, due, Reason::Said(error.to_vec()));
+        };
+        // Only where the pipe exists or can be made, so that ASKING and the command stay together.
+        self.send_to(io, cluster, target, b"*1\r\n$6\r\nASKING\r\n", Pending::internal(Owner::Nobody, target, pending.resp));
+        self.send_to(io, cluster, target, bytes, pending);
+    }
+
+    /// The node that a MOVED or ASK names; without a host it means the host of the node that says it.
+    fn redirected_to(&mut self, cluster: usize, from: u16, error: &[u8]) -> Option<u16> {
+        let (_, host, port) = topology::redirect(error)?;
+        let known = self.clusters.get_mut(cluster)?.as_mut()?;
+        known.meters.redirected.add(1);
+        let own = known.nodes.get(usize::from(from))?.host.clone();
+        let node = known.node(if host.is_empty() { &own } else { &host }, port);
+        (node != crate::cluster::NOBODY).then_some(node)
+    }
+
+    fn too_long_to_repeat(&mut self, io: &mut dyn Io, pending: Pending, error: &[u8]) {
+        let Owner::Client(client, seq) = pending.owner else { return };
+        let text = format!(
+            "-TRYAGAIN midstream: the node did not take the command ({}), and commands over {} bytes are not kept; send it again\r\n",
+            printable(merge::error_code(error).as_str()),
+            crate::limits::MAX_KEPT
+        );
+        self.deliver(io, client, seq, text.as_bytes(), true);
+    }
+}
+
+impl Pipe {
+    /// A reply before the one that counts: +OK of MULTI, +QUEUED. The first error among them says why EXEC will fail.
+    fn skip_reply(&mut self, piece: &[u8], done: bool) {
+        if self.queue_error.is_empty() && piece.first() == Some(&b'-') {
+            self.queue_error.extend_from_slice(piece);
+        }
+        if done && let Some(front) = self.fifo.front_mut() {
+            front.skip -= 1;
+        }
+    }
+}

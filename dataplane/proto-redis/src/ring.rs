@@ -1,0 +1,297 @@
+//! The reply ring of a client: what it is owed, in the order it asked.
+//!
+//! Replies come from many nodes in any order. The one at the front goes straight to the client's output; what comes before its turn is
+//! held. A command that was split has a head and a part per node command behind it; the ring is the merge: when the last part is in,
+//! the head becomes one reply. Parts are held until then, because an error of one part is the error of the whole command, as it would
+//! be on one server. Buffers of held replies are reused.
+
+use crate::action::Merge;
+use crate::merge;
+use std::collections::VecDeque;
+use wire::{Class, Nanos, metrics::Histogram};
+
+/// What an entry is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// One command, one reply, passed on as it comes.
+    Plain,
+    /// A SCAN: its cursor is rewritten to name the node, so it is held until it is whole.
+    Scan {
+        /// The node's place among the masters.
+        node: u16,
+    },
+    /// A split command; its parts are the next entries.
+    Head {
+        /// How their replies become one.
+        merge: Merge,
+        /// How many there are.
+        parts: u32,
+        /// How many are still out.
+        left: u32,
+    },
+    /// The part of a head that many entries before.
+    Part(u32),
+}
+
+/// What the access log wants to hear of a command when it is done.
+#[derive(Debug)]
+pub struct Tap {
+    /// The command.
+    pub verb: &'static str,
+    /// What it was.
+    pub class: Class,
+    /// Its keys.
+    pub keys: Vec<Vec<u8>>,
+    /// Its size.
+    pub bytes: u64,
+    /// When it came.
+    pub started: Nanos,
+    /// The first word of an error reply.
+    pub error: String,
+}
+
+#[derive(Debug)]
+struct Entry {
+    kind: Kind,
+    done: bool,
+    started: Nanos,
+    held: Vec<u8>,
+    tap: Option<Box<Tap>>,
+}
+
+/// The ring.
+#[derive(Default, Debug)]
+pub struct Ring {
+    entries: VecDeque<Entry>,
+    base: u64,
+    spare: Vec<Vec<u8>>,
+    mid: bool,
+    /// Bytes of replies that wait for their turn.
+    pub held: usize,
+    /// A command in here is sent a second time. Until all are answered nothing new may be sent: what is still in flight may be redirected,
+    /// too, and a later command would overtake it.
+    pub unsettled: bool,
+    /// How many of its commands wait for a node; what is redirected meanwhile waits behind them.
+    pub parked: u32,
+    /// Taps of commands that are answered.
+    pub tapped: Vec<Tap>,
+}
+
+/// Held buffers kept for reuse: their number and how large one may have become.
+const SPARES: usize = 16;
+const SPARE_SIZE: usize = 4096;
+
+impl Ring {
+    /// How many entries wait, parts included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is owed.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Owes one more; the number by which the reply finds its place.
+    #[inline]
+    pub fn push(&mut self, kind: Kind, started: Nanos, tap: Option<Box<Tap>>) -> u64 {
+        let seq = self.base + self.entries.len() as u64;
+        self.entries.push_back(Entry { kind, done: false, started, held: Vec::new(), tap });
+        seq
+    }
+
+    /// Whether the reply at the front is out in part only.
+    pub fn is_mid_reply(&self) -> bool {
+        self.mid
+    }
+
+    /// Whether `seq` is next to go out, and goes out as it comes.
+    pub fn is_front(&self, seq: u64) -> bool {
+        seq == self.base && self.is_plain(seq)
+    }
+
+    /// Whether the reply to `seq` is passed on as it comes, none of it yet here.
+    pub fn is_plain(&self, seq: u64) -> bool {
+        self.index(seq).is_some_and(|index| self.entries[index].kind == Kind::Plain && self.entries[index].held.is_empty())
+    }
+
+    /// Whether `seq` is still owed.
+    pub fn owes(&self, seq: u64) -> bool {
+        self.index(seq).is_some()
+    }
+
+    /// Notes that `seq` waits for another attempt.
+    pub fn retry(&mut self, seq: u64) {
+        self.unsettled |= self.owes(seq);
+    }
+
+    /// A piece of the reply to `seq`, `last` or not. What can go out goes to `out`.
+    #[inline]
+    pub fn fill(&mut self, seq: u64, bytes: &[u8], last: bool, out: &mut Vec<u8>, now: Nanos, seconds: &Histogram) {
+        let Some(index) = self.index(seq) else { return };
+        let entry = &mut self.entries[index];
+        if let Some(tap) = &mut entry.tap
+            && bytes.first() == Some(&b'-')
+        {
+            tap.error = merge::error_code(bytes);
+        }
+        if index == 0 && entry.kind == Kind::Plain {
+            out.extend_from_slice(bytes);
+            self.mid = true;
+            if last {
+                self.pop(now, seconds);
+                self.flush(out, now, seconds);
+            }
+            return;
+        }
+        self.hold(index, bytes);
+        if last {
+            self.finish(index);
+            self.flush(out, now, seconds);
+        }
+    }
+
+    fn index(&self, seq: u64) -> Option<usize> {
+        let index = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+        (index < self.entries.len() && !self.entries[index].done).then_some(index)
+    }
+
+    fn hold(&mut self, index: usize, bytes: &[u8]) {
+        let entry = &mut self.entries[index];
+        if entry.held.capacity() == 0
+            && let Some(spare) = self.spare.pop()
+        {
+            entry.held = spare;
+        }
+        entry.held.extend_from_slice(bytes);
+        self.held += bytes.len();
+    }
+
+    fn finish(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        entry.done = true;
+        match entry.kind {
+            Kind::Part(back) => {
+                let head = &mut self.entries[index - back as usize];
+                if let Kind::Head { left, .. } = &mut head.kind {
+                    *left -= 1;
+                    head.done = *left == 0;
+                }
+            }
+            Kind::Scan { node } => merge::rewrite_cursor(&mut entry.held, node),
+            Kind::Plain | Kind::Head { .. } => {}
+        }
+    }
+
+    /// Sends what is complete at the front, and the beginning of what has begun there.
+    fn flush(&mut self, out: &mut Vec<u8>, now: Nanos, seconds: &Histogram) {
+        while let Some(front) = self.entries.front_mut() {
+            match (front.kind, front.done) {
+                (Kind::Head { merge, parts, .. }, true) => self.flush_head(merge, parts as usize, out, now, seconds),
+                (_, true) => {
+                    out.extend_from_slice(&front.held);
+                    self.pop(now, seconds);
+                }
+                (Kind::Plain, false) => {
+                    out.extend_from_slice(&front.held);
+                    self.mid = !front.held.is_empty();
+                    self.held -= front.held.len();
+                    front.held.clear();
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn flush_head(&mut self, merge: Merge, parts: usize, out: &mut Vec<u8>, now: Nanos, seconds: &Histogram) {
+        let start = out.len();
+        merge::write(merge, self.entries.range(1..=parts).map(|entry| entry.held.as_slice()), out);
+        if let Some(tap) = self.entries.front_mut().and_then(|head| head.tap.as_mut())
+            && out.get(start) == Some(&b'-')
+        {
+            tap.error = merge::error_code(&out[start..]);
+        }
+        for _ in 0..=parts {
+            self.pop(now, seconds);
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self, now: Nanos, seconds: &Histogram) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.base += 1;
+        self.mid = false;
+        self.unsettled &= !self.entries.is_empty();
+        if !matches!(entry.kind, Kind::Part(_)) {
+            seconds.record(now.saturating_sub(entry.started));
+        }
+        self.tapped.extend(entry.tap.map(|tap| *tap));
+        let mut held = entry.held;
+        self.held = self.held.saturating_sub(held.len());
+        if held.capacity() > 0 && held.capacity() <= SPARE_SIZE && self.spare.len() < SPARES {
+            held.clear();
+            self.spare.push(held);
+        }
+        if self.entries.is_empty() && self.entries.capacity() > SHRINK_FROM {
+            self.entries.shrink_to(SHRINK_TO);
+            self.spare.clear();
+        }
+    }
+}
+
+/// An idle client that once had a long pipeline gives the memory back.
+const SHRINK_FROM: usize = 256;
+const SHRINK_TO: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(ring: &mut Ring, seq: u64, bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        ring.fill(seq, bytes, true, &mut out, 0, &Histogram::default());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_requests() {
+        let mut ring = Ring::default();
+        let seqs: Vec<u64> = (0..3).map(|_| ring.push(Kind::Plain, 0, None)).collect();
+        assert_eq!(fill(&mut ring, seqs[2], b"+c\r\n"), "");
+        assert_eq!(fill(&mut ring, seqs[0], b"+a\r\n"), "+a\r\n");
+        assert_eq!(fill(&mut ring, seqs[1], b"+b\r\n"), "+b\r\n+c\r\n");
+        assert!(ring.is_empty());
+        assert_eq!(fill(&mut ring, seqs[1], b"+late\r\n"), "");
+    }
+
+    #[test]
+    fn parts_become_one_reply_and_an_error_of_one_is_the_reply() {
+        let mut ring = Ring::default();
+        let mut split = |replies: [&[u8]; 2]| {
+            let head = ring.push(Kind::Head { merge: Merge::Elements, parts: 2, left: 2 }, 0, None);
+            ring.push(Kind::Part(1), 0, None);
+            ring.push(Kind::Part(2), 0, None);
+            assert_eq!(fill(&mut ring, head + 2, replies[1]), "");
+            fill(&mut ring, head + 1, replies[0])
+        };
+        assert_eq!(split([b"*1\r\n$1\r\na\r\n", b"*1\r\n$-1\r\n"]), "*2\r\n$1\r\na\r\n$-1\r\n");
+        assert_eq!(split([b"*1\r\n$1\r\na\r\n", b"-ERR no\r\n"]), "-ERR no\r\n");
+        assert!(ring.is_empty());
+    }
+
+    #[test]
+    fn a_reply_that_becomes_the_first_while_it_streams_goes_on_directly() {
+        let mut ring = Ring::default();
+        let (a, b) = (ring.push(Kind::Plain, 0, None), ring.push(Kind::Plain, 0, None));
+        let mut out = Vec::new();
+        let seconds = Histogram::default();
+        ring.fill(b, b"$4\r\n12", false, &mut out, 0, &seconds);
+        ring.fill(a, b"+a\r\n", true, &mut out, 0, &seconds);
+        assert_eq!(out, b"+a\r\n$4\r\n12");
+        ring.fill(b, b"34\r\n", true, &mut out, 0, &seconds);
+        assert_eq!(out, b"+a\r\n$4\r\n1234\r\n");
+    }
+}

@@ -1,0 +1,115 @@
+//! Reading CLUSTER SLOTS.
+//! Source: <https://redis.io/docs/latest/commands/cluster-slots/>.
+
+use crate::frame::number;
+
+/// A run of slots and the address of its master. An empty host is the host that was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// First slot.
+    pub first: u16,
+    /// Last slot.
+    pub last: u16,
+    /// Host, empty or `?` where the node does not know its own.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// The ranges of a reply to CLUSTER SLOTS in RESP2; `None` if it is something else.
+pub fn ranges(reply: &[u8]) -> Option<Vec<Range>> {
+    let mut reader = Reader { rest: reply };
+    let count = reader.header(b'*')?;
+    let mut ranges = Vec::new();
+    for _ in 0..count {
+        let fields = reader.header(b'*').filter(|fields| *fields >= 3)?;
+        let (first, last) = (reader.header(b':')?, reader.header(b':')?);
+        let node = reader.header(b'*').filter(|node| *node >= 2)?;
+        let host = reader.text()?;
+        let port = reader.header(b':')?;
+        for _ in 2..node {
+            reader.skip(0)?;
+        }
+        for _ in 3..fields {
+            reader.skip(0)?;
+        }
+        if !(0..=last).contains(&first) || last >= crate::slot::SLOTS as i64 {
+            return None;
+        }
+        ranges.push(Range { first: first as u16, last: last as u16, host, port: u16::try_from(port).ok()? });
+    }
+    Some(ranges)
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn header(&mut self, kind: u8) -> Option<i64> {
+        if self.rest.first() != Some(&kind) {
+            return None;
+        }
+        let (value, next) = number(self.rest, 1, "").ok()??;
+        self.rest = &self.rest[next..];
+        Some(value)
+    }
+
+    /// A bulk string; empty for null.
+    fn text(&mut self) -> Option<String> {
+        let length = self.header(b'$')?;
+        let Ok(length) = usize::try_from(length) else { return Some(String::new()) };
+        let text = String::from_utf8_lossy(self.rest.get(..length)?).into_owned();
+        self.rest = self.rest.get(length + 2..)?;
+        Some(text)
+    }
+
+    /// Passes over one value; metadata of a node is nested once.
+    fn skip(&mut self, depth: usize) -> Option<()> {
+        match self.rest.first()? {
+            b'*' if depth < 4 => {
+                for _ in 0..self.header(b'*')? {
+                    self.skip(depth + 1)?;
+                }
+                Some(())
+            }
+            b'$' => self.text().map(|_| ()),
+            b':' => self.header(b':').map(|_| ()),
+            _ => None,
+        }
+    }
+}
+
+/// What `MOVED 3999 127.0.0.1:6381` and `ASK ...` say: the slot, the host (empty: the one that was asked) and the port.
+pub fn redirect(error: &[u8]) -> Option<(u16, String, u16)> {
+    let text = std::str::from_utf8(error).ok()?;
+    let mut words = text.split_ascii_whitespace().skip(1);
+    let slot: u16 = words.next()?.parse().ok().filter(|slot| usize::from(*slot) < crate::slot::SLOTS)?;
+    let (host, port) = words.next()?.rsplit_once(':')?;
+    Some((slot, host.to_owned(), port.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_with_replicas_and_metadata() {
+        let node = |port: u16| format!("*4\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$2\r\nid\r\n*2\r\n$8\r\nhostname\r\n$1\r\nh\r\n");
+        let reply = format!("*2\r\n*4\r\n:0\r\n:5460\r\n{}{}*3\r\n:5461\r\n:16383\r\n*3\r\n$-1\r\n:7002\r\n$2\r\nid\r\n", node(7001), node(7004));
+        let found = ranges(reply.as_bytes()).unwrap();
+        assert_eq!(found[0], Range { first: 0, last: 5460, host: "127.0.0.1".into(), port: 7001 });
+        assert_eq!(found[1], Range { first: 5461, last: 16383, host: String::new(), port: 7002 });
+        for cut in 0..reply.len() {
+            assert_eq!(ranges(&reply.as_bytes()[..cut]), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn redirects() {
+        assert_eq!(redirect(b"-MOVED 3999 127.0.0.1:6381\r\n"), Some((3999, "127.0.0.1".into(), 6381)));
+        assert_eq!(redirect(b"-ASK 1 ::1:6381\r\n"), Some((1, "::1".into(), 6381)));
+        assert_eq!(redirect(b"-MOVED 1 :6381\r\n"), Some((1, String::new(), 6381)));
+        assert_eq!(redirect(b"-MOVED 99999 a:1\r\n"), None);
+    }
+}

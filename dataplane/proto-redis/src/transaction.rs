@@ -1,0 +1,196 @@
+//! MULTI ... EXEC on one slot, and WATCH.
+//!
+//! Commands between MULTI and EXEC are checked and queued here; EXEC sends the whole as one batch, which no other command of the same
+//! connection can come between, so it needs no connection of its own. WATCH does: the keys are watched on a leased connection, and
+//! EXEC runs there, so that a foreign write in between makes the server abort it. If that connection is lost, EXEC answers null, which
+//! says just that: something may have changed, start over.
+//! Source: <https://redis.io/docs/latest/develop/interact/transactions/>.
+
+use crate::action::Action;
+use crate::client::Wait;
+use crate::dispatch::CROSSSLOT;
+use crate::frame::Frame;
+use crate::lease::Purpose;
+use crate::limits;
+use crate::machine::{Redis, Step};
+use crate::pipe::To;
+use crate::ring::Kind;
+use crate::table::Command;
+use wire::{Io, Key};
+
+/// What a client has queued and watches.
+#[derive(Default, Debug)]
+pub struct Transaction {
+    open: bool,
+    failed: bool,
+    queued: Vec<u8>,
+    count: u32,
+    place: Option<To>,
+    watched: Option<To>,
+    /// How many WATCHes the server has confirmed.
+    pub confirmed: u32,
+    /// The connection on which keys were watched is lost: EXEC aborts.
+    pub broken: bool,
+}
+
+impl Transaction {
+    /// A command could not be queued: EXEC will refuse.
+    pub fn fail(&mut self) {
+        self.failed |= self.open;
+    }
+
+    /// Whether MULTI was said.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether keys are watched.
+    pub fn is_watching(&self) -> bool {
+        self.watched.is_some()
+    }
+
+    /// The batch for the server.
+    fn batch(&mut self) -> Vec<u8> {
+        [b"*1\r\n$5\r\nMULTI\r\n", std::mem::take(&mut self.queued).as_slice(), b"*1\r\n$4\r\nEXEC\r\n"].concat()
+    }
+}
+
+impl Redis {
+    pub(crate) fn in_transaction(&self, key: Key) -> bool {
+        self.clients.get(key).is_some_and(|client| client.transaction.open)
+    }
+
+    /// MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+    pub(crate) fn transaction(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) -> Step {
+        let Some(client) = self.clients.get_mut(key) else { return Step::Taken };
+        let open = client.transaction.open;
+        match command.name {
+            "multi" if open => self.fail(io, key, "ERR MULTI calls can not be nested"),
+            "multi" => {
+                client.transaction.open = true;
+                self.answer(io, key, b"+OK\r\n");
+            }
+            "watch" if open => self.fail(io, key, "ERR WATCH inside MULTI is not allowed"),
+            "watch" => return self.watch(io, key, frame),
+            "unwatch" => {
+                self.unwatch(io, key);
+                self.answer(io, key, b"+OK\r\n");
+            }
+            "discard" if open => {
+                self.unwatch(io, key);
+                self.answer(io, key, b"+OK\r\n");
+            }
+            "exec" if open => return self.exec(io, key),
+            name => self.fail(io, key, &format!("ERR {} without MULTI", name.to_ascii_uppercase())),
+        }
+        Step::Taken
+    }
+
+    /// Queues a command, with the checks that the server would make.
+    pub(crate) fn queue(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) {
+        let place = self.place(key, frame);
+        let single = self.is_single(key);
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if command.has("no_multi") || command.action == Action::Subscribe {
+            return self.fail_queueing(io, key, "ERR Command not allowed inside a transaction");
+        }
+        match command.action {
+            Action::Refused(why) => return self.refuse(io, key, command, why),
+            Action::Everywhere(_) | Action::Scan if !single => {
+                return self.refuse(io, key, command, "it concerns every node, a transaction runs on one");
+            }
+            Action::Local if !(matches!(command.name, "ping" | "echo") || (command.name == "select" && frame.word(1) == b"0")) => {
+                return self.refuse(io, key, command, "inside a transaction it would change a connection that clients share");
+            }
+            _ => {}
+        }
+        let known = client.transaction.place.or(client.transaction.watched);
+        match (place, known) {
+            (Err(error), _) => return self.fail_queueing(io, key, error),
+            (Ok(To::Slot(slot)), Some(To::Slot(other))) if slot != other && !single => return self.fail_queueing(io, key, CROSSSLOT),
+            (Ok(To::Slot(slot)), _) => client.transaction.place = Some(To::Slot(slot)),
+            _ => {}
+        }
+        if client.transaction.queued.len() + frame.bytes.len() > limits::MAX_TRANSACTION {
+            let error = format!("ERR midstream: the transaction is over {} bytes", limits::MAX_TRANSACTION);
+            return self.fail_queueing(io, key, &error);
+        }
+        client.transaction.queued.extend_from_slice(frame.bytes);
+        client.transaction.count += 1;
+        self.answer(io, key, b"+QUEUED\r\n");
+    }
+
+    fn exec(&mut self, io: &mut dyn Io, key: Key) -> Step {
+        let Some(client) = self.clients.get_mut(key) else { return Step::Taken };
+        let transaction = &mut client.transaction;
+        if transaction.failed {
+            self.unwatch(io, key);
+            self.fail(io, key, "EXECABORT Transaction discarded because of previous errors.");
+            return Step::Taken;
+        }
+        if transaction.broken {
+            let null: &[u8] = if client.resp == 3 { b"_\r\n" } else { b"*-1\r\n" };
+            self.unwatch(io, key);
+            self.answer(io, key, null);
+            return Step::Taken;
+        }
+        if transaction.count == 0 && transaction.watched.is_none() {
+            self.unwatch(io, key);
+            self.answer(io, key, b"*0\r\n");
+            return Step::Taken;
+        }
+        let to = transaction.watched.or(transaction.place).unwrap_or(To::Any);
+        let (skip, batch) = (transaction.count + 1, transaction.batch());
+        client.transaction = Transaction::default();
+        let leased = client.lease.as_mut().is_some_and(|lease| {
+            lease.purpose = Purpose::Exec;
+            true
+        });
+        if leased {
+            client.wait = Wait::Barrier;
+        }
+        let Some((cluster, mut pending)) = self.owe(io, key, Kind::Plain, to, false) else { return Step::Taken };
+        pending.skip = skip;
+        pending.batch = skip;
+        pending.leased = leased;
+        self.send(io, cluster, &batch, pending);
+        Step::Taken
+    }
+
+    /// Watches on the client's leased connection; later commands wait until the server says that it watches.
+    fn watch(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) -> Step {
+        let place = match self.place(key, frame) {
+            Ok(place) => place,
+            Err(error) => {
+                self.fail(io, key, error);
+                return Step::Taken;
+            }
+        };
+        let single = self.is_single(key);
+        let Some(client) = self.clients.get_mut(key) else { return Step::Taken };
+        if client.lease.as_ref().is_some_and(|lease| lease.purpose == Purpose::Subscribe) {
+            self.fail(io, key, "ERR midstream: WATCH and subscriptions need a connection each; use two clients");
+            return Step::Taken;
+        }
+        if client.transaction.watched.is_some_and(|watched| watched != place) && !single {
+            self.fail(io, key, CROSSSLOT);
+            return Step::Taken;
+        }
+        if client.transaction.broken {
+            self.answer(io, key, b"+OK\r\n");
+            return Step::Taken;
+        }
+        client.transaction.watched.get_or_insert(place);
+        self.ask_leased(io, key, frame.bytes, place, Purpose::Watch);
+        Step::Taken
+    }
+
+    /// Forgets the transaction and what is watched.
+    pub(crate) fn unwatch(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.transaction = Transaction::default();
+        if client.lease.as_ref().is_some_and(|lease| lease.purpose == Purpose::Watch) {
+            self.give_back(io, key);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A client that does not read costs a bounded amount, holds up nobody, and gets every byte in the end.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use proto_redis::{ClusterConf, Conf, ListenerConf, Redis};
+use std::sync::Arc;
+use wire::sim::{Did, Sim};
+use wire::{Key, MILLIS, Worker};
+
+const SLOTS: &[u8] = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:7001\r\n";
+const REPLY: usize = 4 * 1024 * 1024;
+const PIECE: usize = 128 * 1024;
+
+fn started() -> (Sim, Key) {
+    let cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
+    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None };
+    let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)] };
+    let mut sim = Sim::new(Box::new(Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() })), Arc::new(conf));
+    let server = sim.dials()[0];
+    sim.accept(server);
+    sim.take(server);
+    sim.send(server, SLOTS);
+    (sim, server)
+}
+
+fn reply(letter: u8) -> Vec<u8> {
+    [format!("${REPLY}\r\n").as_bytes(), &vec![letter; REPLY], b"\r\n"].concat()
+}
+
+/// Sends as a socket does: in pieces, and no more while it is not read.
+fn send(sim: &mut Sim, key: Key, bytes: &[u8], at: &mut usize) {
+    while *at < bytes.len() && sim.is_read(key) {
+        let end = (*at + PIECE).min(bytes.len());
+        sim.send(key, &bytes[*at..end]);
+        *at = end;
+    }
+}
+
+#[test]
+fn large_replies_wait_in_the_node_until_the_client_reads() {
+    let (mut sim, shared) = started();
+    let (slow, other) = (sim.connect("cache"), sim.connect("cache"));
+    sim.send(slow, &b"GET a\r\n".repeat(10));
+    let asked = sim.take(shared).len() / b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n".len();
+    assert_eq!(asked, 10);
+    for letter in b'a'..b'a' + 10 {
+        send(&mut sim, shared, &reply(letter), &mut 0);
+        assert!(sim.is_read(shared), "a shared pipe never stops");
+    }
+    assert_eq!(sim.world.unsent(slow).len(), reply(b'a').len(), "one reply, no more");
+
+    sim.send(other, b"GET b\r\n");
+    sim.take(shared);
+    sim.send(shared, b"$1\r\nb\r\n");
+    assert_eq!(sim.take(other), b"$1\r\nb\r\n");
+
+    // The client reads: the others come one by one, on a connection that is read only as fast as the client reads.
+    assert_eq!(sim.take(slow), reply(b'a'));
+    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
+    sim.accept(lane);
+    for letter in b'b'..b'a' + 10 {
+        assert_eq!(sim.take(lane), b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
+        let (bytes, mut at, mut received) = (reply(letter), 0, Vec::new());
+        while at < bytes.len() {
+            send(&mut sim, lane, &bytes, &mut at);
+            let waits = sim.world.unsent(slow).len();
+            assert!(waits <= 2 * wire::limits::HIGH_WATER, "{waits} bytes wait for {}", letter as char);
+            received.extend(sim.take(slow));
+        }
+        received.extend(sim.take(slow));
+        assert!(received == bytes, "reply {}", letter as char);
+    }
+    // Then it is a client like any other.
+    sim.send(slow, b"GET c\r\n");
+    sim.advance(MILLIS);
+    assert_eq!(sim.take(shared), b"*2\r\n$3\r\nGET\r\n$1\r\nc\r\n");
+}
+
+#[test]
+fn one_client_has_a_bounded_number_of_commands_in_flight() {
+    let (mut sim, shared) = started();
+    let client = sim.connect("cache");
+    sim.send(client, &b"GET a\r\n".repeat(10_000));
+    let asked = sim.take(shared).len() / b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n".len();
+    assert!(asked < 100 && !sim.is_read(client), "{asked}");
+    // Small replies show that more may be outstanding; all are answered in the end.
+    let (mut owed, mut answered) = (asked, 0);
+    while owed > 0 {
+        sim.send(shared, &b"$1\r\nx\r\n".repeat(owed));
+        answered += sim.take(client).len() / b"$1\r\nx\r\n".len();
+        owed = sim.take(shared).len() / b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n".len();
+    }
+    assert_eq!(answered, 10_000);
+}

@@ -1,0 +1,53 @@
+//! Replays tests/transcripts/redis on the machine.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use proto_redis::{ClusterConf, Conf, Credentials, ListenerConf, Redis, User};
+use std::path::Path;
+use std::sync::Arc;
+use wire::sim::Sim;
+use wire::transcript;
+use wire::{Chain, Denial, DenialKind, Flow, MILLIS, Outcome, Request, SECONDS, Verdict, Worker};
+
+/// Denies what names the key `denied`, delays what names `slow`.
+struct Rules;
+
+impl Chain for Rules {
+    fn bind(&self, _: &Request<'_>) -> Flow {
+        Flow { tapped: true, ..Flow::default() }
+    }
+
+    fn run(&self, _: &Flow, request: &Request<'_>, _: u64, _: u64) -> Verdict {
+        if request.resources.contains(&&b"denied"[..]) {
+            let message = format!("AccessPolicy/test: {} may not {} denied", request.identity, request.verb);
+            return Verdict::Deny(Box::new(Denial { kind: DenialKind::Unauthorized, rule: "AccessPolicy/test".into(), message }));
+        }
+        if request.resources.contains(&&b"slow"[..]) { Verdict::Delay(100 * MILLIS) } else { Verdict::Pass }
+    }
+
+    fn done(&self, _: &Request<'_>, _: &Outcome<'_>) {}
+}
+
+fn worker(with: &str) -> Sim {
+    let mut cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
+    cluster.retry_deadline = SECONDS;
+    cluster.single = with.contains("single");
+    if with.contains("login") {
+        cluster.credentials = Some(Credentials { user: "app".into(), password: b"pw".to_vec() });
+    }
+    let users = if with.contains("users") {
+        vec![User { name: "default".into(), password: Some(b"secret"[..].into()) }, User { name: "app".into(), password: Some(b"pw"[..].into()) }]
+    } else {
+        vec![]
+    };
+    let chain: Option<Arc<dyn Chain>> = if with.contains("rules") { Some(Arc::new(Rules)) } else { None };
+    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users, chain };
+    let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)] };
+    let machine = Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() });
+    Sim::new(Box::new(machine), Arc::new(conf))
+}
+
+#[test]
+fn transcripts() {
+    transcript::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/redis"), worker);
+}

@@ -1,0 +1,19 @@
+"""The SQL family: PostgreSQL, sharding, the planner."""
+
+from mesh_core.registry import Registry, UpcallHandler
+from xds.messages import type_url
+
+
+def register(registry: Registry) -> None:
+    """Adds the family's objects and listener protocols."""
+    from db_mesh import model
+
+    model.register(registry.kinds)
+    registry.upcall("plan", _planner, needed_by=type_url("midstream.sql.v1.Database"))
+
+
+def _planner() -> UpcallHandler:
+    """Imports sqlglot and asyncpg, which only a sidecar that carries SQL needs."""
+    from db_mesh.planner.handler import Planner
+
+    return Planner()

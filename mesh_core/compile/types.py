@@ -1,0 +1,17 @@
+"""The resource types a sidecar subscribes to, in push order."""
+
+from xds.messages import type_url
+from xds.protocol.types import CLUSTER, ENDPOINTS, LISTENER, SECRET, push_rank
+
+_OURS = (
+    "midstream.sql.v1.Database",
+    "midstream.sql.v1.Sharding",
+    "midstream.redis.v1.RedisCluster",
+    "midstream.kafka.v1.KafkaCluster",
+    "midstream.policy.v1.AccessPolicy",
+    "midstream.policy.v1.RateLimit",
+    "midstream.policy.v1.Fault",
+    "midstream.policy.v1.Tap",
+)
+
+SIDECAR_TYPES = tuple(sorted((SECRET, CLUSTER, ENDPOINTS, LISTENER, *map(type_url, _OURS)), key=push_rank))

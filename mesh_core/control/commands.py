@@ -1,0 +1,217 @@
+"""The command line of the control plane: apply, get, delete, status, control.
+
+Exit codes: 0 done; 1 the control plane cannot be reached or failed; 2 objects or command line are wrong, nothing was changed; 3 the change is stored
+but a sidecar refused part of it or did not answer in time (`apply --wait`, `status --check`).
+"""
+
+import asyncio
+import getpass
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mesh_core.model.problem import Invalid
+
+if TYPE_CHECKING:
+    from mesh_core.registry import Registry
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_NOT_IN_FORCE = 3
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to print.")]
+Files = Annotated[list[Path] | None, typer.Option("-f", "--file", help="A file, a folder of .yaml files, or - for standard input.")]
+ControlOption = Annotated[str, typer.Option("--control", help="HOST:PORT of the REST API; default MIDSTREAM_CONTROL, else 127.0.0.1:18001.")]
+
+
+def add_to(app: typer.Typer, families: "Callable[[], Registry]") -> None:
+    """Add the five commands. `families` makes the registry with every family in it, for the one that needs to know kinds."""
+
+    def control(
+        grpc: Annotated[str, typer.Option(help="HOST:PORT of the xDS server.")] = "127.0.0.1:18000",
+        rest: Annotated[str, typer.Option(help="HOST:PORT of the REST API.")] = "127.0.0.1:18001",
+        store: Annotated[Path | None, typer.Option(help="The SQLite file; default control.db in the state folder.")] = None,
+        config: Annotated[Path | None, typer.Option(help="A file or folder of YAML to follow instead of a store.")] = None,
+    ) -> None:
+        """Runs a control plane in the foreground."""
+        if store is not None and config is not None:
+            raise typer.BadParameter("give --store or --config, not both")
+        with _errors():
+            _control(families(), grpc, rest, store, config)
+
+    for command in (control, apply, get, delete, status):
+        app.command()(command)
+
+
+def apply(
+    file: Files = None,
+    dry_run: Annotated[bool, typer.Option(help="Check everything, change nothing.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until every connected sidecar has answered; 0: do not wait.")] = 0,
+    reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    output: OutputOption = Output.TABLE,
+    control: ControlOption = "",
+) -> None:
+    """Creates or replaces objects, all or none."""
+    from mesh_core.control import printing
+    from mesh_core.control.client import RestClient, sources_of
+
+    with _errors():
+        paths = _needed(file)
+        sources = sources_of(paths, _stdin(paths))
+        client = RestClient(control)
+        applied = client.apply(sources, author=_author(), reason=reason, dryRun=dry_run)
+        printing.applied(applied, output, dry_run=dry_run)
+        if wait and not dry_run:
+            _require_in_force(client, wait, applied["revision"])
+
+
+def get(
+    kind: Annotated[str, typer.Argument(help="A kind, like Listener; none: all.")] = "",
+    name: Annotated[str, typer.Argument(help="An object's name; none: all of the kind.")] = "",
+    output: OutputOption = Output.TABLE,
+    control: ControlOption = "",
+) -> None:
+    """Shows the stored objects."""
+    from mesh_core.control import printing
+    from mesh_core.control.client import RestClient
+
+    with _errors():
+        found = RestClient(control).objects(kind, name)
+        if name and not found["objects"]:
+            _fail(EXIT_FAILED, f"there is no {kind} {name}")
+        printing.objects(found, output)
+
+
+def delete(
+    kind: Annotated[str, typer.Argument(help="A kind, like Listener.")] = "",
+    names: Annotated[list[str] | None, typer.Argument(help="Names of objects of that kind.")] = None,
+    file: Files = None,
+    reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    output: OutputOption = Output.TABLE,
+    control: ControlOption = "",
+) -> None:
+    """Removes objects by kind and name or, with -f, those that files name; all or none."""
+    from mesh_core.control import printing
+    from mesh_core.control.client import RestClient, sources_of
+
+    if bool(kind and names) == bool(file):
+        raise typer.BadParameter("give KIND NAME..., or -f FILE")
+    with _errors():
+        keys = _keys_in(sources_of(file, _stdin(file))) if file else [(kind, name) for name in names or ()]
+        printing.applied(RestClient(control).delete(keys, author=_author(), reason=reason), output)
+
+
+def status(
+    node: Annotated[str, typer.Argument(help="One sidecar; none: all.")] = "",
+    check: Annotated[bool, typer.Option(help="Exit with 3 unless every connected sidecar has everything in force.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="With --check: seconds to wait for it.")] = 0,
+    output: OutputOption = Output.TABLE,
+    control: ControlOption = "",
+) -> None:
+    """Shows what each sidecar holds: ACKED (in force), NACKED (refused there), SENT (not answered yet), STALE (not given yet)."""
+    from mesh_core.control import printing
+    from mesh_core.control.client import RestClient
+    from mesh_core.control.waiting import in_force, wait_in_force
+
+    with _errors():
+        client = RestClient(control)
+        found = wait_in_force(client, wait, node=node) if check else client.status(node)
+        printing.status(found, output)
+        if check and not in_force(found):
+            raise typer.Exit(EXIT_NOT_IN_FORCE)
+
+
+def _control(registry: "Registry", grpc: str, rest: str, store: Path | None, config: Path | None) -> None:
+    from mesh_core._dataplane import validate
+    from mesh_core.control.directory import DirectoryStore
+    from mesh_core.control.serve import run
+    from mesh_core.model.values import parse_host_port
+    from xds.store.sqlite import SqliteStore
+
+    objects = DirectoryStore(config) if config else SqliteStore(store or _default_store())
+    with suppress(KeyboardInterrupt):
+        asyncio.run(run(objects, registry.kinds, validate, parse_host_port(grpc), parse_host_port(rest), lambda line: print(line, flush=True)))
+
+
+def _default_store() -> Path:
+    """In `$MIDSTREAM_STATE`, else the user's state folder, as the sidecar's files."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(os.environ.get("MIDSTREAM_STATE") or Path(base) / "midstream") / "control.db"
+
+
+def _require_in_force(client, seconds: float, revision: int) -> None:
+    from mesh_core.control import printing
+    from mesh_core.control.waiting import in_force, wait_in_force
+
+    found = wait_in_force(client, seconds, revision=revision)
+    if not in_force(found):
+        printing.not_in_force(found)
+        raise typer.Exit(EXIT_NOT_IN_FORCE)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Every error becomes its text on stderr and its exit code."""
+    from mesh_core.control.client import Failed, Unreachable
+    from xds.server.errors import AddressInUse
+    from xds.store.base import StoreFailed
+
+    try:
+        yield
+    except Invalid as error:
+        _fail(EXIT_REFUSED, f"refused, nothing was changed:\n{error}")
+    except ValueError as error:
+        _fail(EXIT_REFUSED, str(error))
+    except (Unreachable, Failed, StoreFailed) as error:
+        _fail(EXIT_FAILED, str(error))
+    except AddressInUse as error:
+        _fail(EXIT_REFUSED, str(error))
+
+
+def _fail(code: int, text: str) -> None:
+    print(text, file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _needed(file: list[Path] | None) -> list[Path]:
+    if not file:
+        raise typer.BadParameter("give -f FILE")
+    return file
+
+
+def _stdin(paths: list[Path]) -> str | None:
+    return sys.stdin.read() if any(str(path) == "-" for path in paths) else None
+
+
+def _author() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def _keys_in(sources: list[dict[str, str]]) -> list[tuple[str, str]]:
+    """Kind and name of every object in these texts. Raises Invalid."""
+    from mesh_core.control.directory import entries_of
+    from mesh_core.model.source import read
+
+    keys: list[tuple[str, str]] = []
+    for source in sources:
+        documents, problems = read(source["text"], source["file"])
+        if problems:
+            raise Invalid(problems)
+        keys += entries_of(documents)
+    return keys

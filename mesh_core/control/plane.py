@@ -1,0 +1,197 @@
+"""The control plane's one decision: may this set of objects replace that one?
+
+    documents -> schema -> references -> resources -> the data plane's own validator -> store -> every sidecar
+
+Whatever fails on the way, nothing of the set is stored and no sidecar hears of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from mesh_core.compile.blame import Blame, Refusal
+from mesh_core.compile.compiler import Configuration, compile_world
+from mesh_core.control.directory import entry_of
+from mesh_core.model.check import check
+from mesh_core.model.kinds import Authored, Kinds, World
+from mesh_core.model.objects import parse, parse_one
+from mesh_core.model.problem import Invalid, Problem
+from mesh_core.model.source import Document, read
+from xds.server.hub import Hub
+from xds.store.base import Contents, Entry, Key, Store, StoreFailed
+
+log = structlog.get_logger("midstream.control")
+
+Validate = Callable[[list[tuple[str, str, str, bytes]]], Sequence[Refusal]]
+
+# A store that cannot be read is asked again after this.
+RETRY_S = 1.0
+
+
+def believe(resources: list[tuple[str, str, str, bytes]]) -> Sequence[Refusal]:
+    """A validator that refuses nothing, for a control plane without the data plane's extension."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a change did. `revision` is the store's after it; with nothing to do it is the one before."""
+
+    revision: int
+    created: tuple[Key, ...] = ()
+    changed: tuple[Key, ...] = ()
+    unchanged: tuple[Key, ...] = ()
+    deleted: tuple[Key, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text of YAML documents and what to call it in complaints."""
+
+    file: str
+    text: str
+
+
+class ControlPlane:
+    """One per process. `start` it, keep `run` running, then `apply` and `delete` at will."""
+
+    def __init__(self, store: Store, kinds: Kinds, hub: Hub, validate: Validate = believe):
+        self.store = store
+        self.kinds = kinds
+        self.hub = hub
+        self._validate = validate
+        self._lock = asyncio.Lock()
+        self.contents = Contents(0, {})
+        self.objects: dict[Key, Authored] = {}
+        self.blame = Blame(())
+        self._seen = 0  # the store's revision that was last looked at, good or not
+
+    async def start(self) -> None:
+        """Publish what the store holds. Raises Invalid, StoreFailed."""
+        async with self._lock:
+            await self._load()
+
+    async def run(self) -> None:
+        """Follow the store until cancelled: other processes and people change it too."""
+        while True:
+            try:
+                self._seen = await self.store.wait(self._seen)
+                async with self._lock:
+                    if self._seen > self.contents.revision:
+                        await self._load()
+            except Invalid as error:
+                # What is stored now is no configuration: the last good one stays in force until the next change.
+                log.error("stored objects refused", problems=[str(problem) for problem in error.problems])
+            except StoreFailed as error:
+                log.error("store failed", reason=str(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def apply(self, sources: Iterable[Source], *, author: str = "", reason: str = "", dry_run: bool = False) -> Applied:
+        """Create or replace the objects of these sources, all or none. Raises Invalid, Conflict, StoreFailed."""
+        documents = [document for source in sources for document in _read(source)]
+        async with self._lock:
+            await self._refresh()
+            objects, problems = parse(documents, self.kinds)
+            if problems:
+                raise Invalid(problems)
+            wanted = self.objects | {found.key: found for found in objects}
+            configuration = await self._admit(wanted)
+            puts = [entry_of(found.document) for found in objects]
+            plan = self._plan(puts)
+            if dry_run:
+                return plan
+            return await self._commit(wanted, configuration, plan, puts, (), author, reason)
+
+    async def delete(self, keys: Iterable[Key], *, author: str = "", reason: str = "") -> Applied:
+        """Remove these objects, all or none. Raises KeyError for one that does not exist, Invalid when others need it, and as `apply`."""
+        async with self._lock:
+            await self._refresh()
+            gone = list(dict.fromkeys(keys))
+            for key in gone:
+                if key not in self.objects:
+                    raise KeyError(f"there is no {key[0]} {key[1]}")
+            wanted = {key: found for key, found in self.objects.items() if key not in gone}
+            configuration = await self._admit(wanted)
+            plan = Applied(self.contents.revision, deleted=tuple(gone))
+            return await self._commit(wanted, configuration, plan, (), gone, author, reason)
+
+    async def _load(self) -> None:
+        contents = await self.store.read()
+        wanted = self._parse_entries(contents)
+        self._publish(contents, wanted, await self._admit(wanted))
+
+    async def _refresh(self) -> None:
+        """Decide on what the store holds now, not on what was last seen of it."""
+        contents = await self.store.read()
+        if contents.revision != self.contents.revision:
+            wanted = self._parse_entries(contents)
+            self._publish(contents, wanted, await self._admit(wanted))
+
+    async def _admit(self, wanted: dict[Key, Authored]) -> Configuration:
+        """The resources of these objects. Raises Invalid with every reason against them."""
+        world = World(wanted.values())
+        problems = check(world, self.kinds)
+        if problems:
+            raise Invalid(problems)
+        configuration = compile_world(world, self.kinds)
+        refusals = await asyncio.to_thread(self._validate, configuration.tuples())
+        if refusals:
+            raise Invalid(configuration.blame.problem(refusal) for refusal in refusals)
+        return configuration
+
+    def _plan(self, puts: Iterable[Entry]) -> Applied:
+        created: list[Key] = []
+        changed: list[Key] = []
+        unchanged: list[Key] = []
+        for entry in puts:
+            found = self.contents.entries.get(entry.key)
+            into = created if found is None else unchanged if found.value == entry.value else changed
+            into.append(entry.key)
+        return Applied(self.contents.revision, tuple(created), tuple(changed), tuple(unchanged))
+
+    async def _commit(self, wanted, configuration, plan: Applied, puts: Iterable[Entry], deletes, author: str, reason: str) -> Applied:
+        # An object that only moved in its file is unchanged to its author, but must be blamed where it is now.
+        rows = [entry for entry in puts if not _same(self.contents.entries.get(entry.key), entry)]
+        if not rows and not deletes:
+            return plan
+        revision = await self.store.write(rows, deletes, expected=self.contents.revision, author=author, reason=reason)
+        entries = {key: entry for key, entry in self.contents.entries.items() if key not in set(deletes)}
+        entries |= {entry.key: entry for entry in rows}
+        self._publish(Contents(revision, entries), wanted, configuration)
+        return Applied(revision, plan.created, plan.changed, plan.unchanged, plan.deleted)
+
+    def _publish(self, contents: Contents, objects: dict[Key, Authored], configuration: Configuration) -> None:
+        self.contents, self.objects, self.blame = contents, objects, configuration.blame
+        self._seen = max(self._seen, contents.revision)
+        snapshot = self.hub.publish(configuration.resources)
+        log.info("published", revision=contents.revision, version=snapshot.version, objects=len(objects), sidecars=len(self.hub.nodes))
+
+    def _parse_entries(self, contents: Contents) -> dict[Key, Authored]:
+        """Objects that did not change since the last look are not parsed again."""
+        objects: dict[Key, Authored] = {}
+        problems: list[Problem] = []
+        for key, entry in contents.entries.items():
+            known = self.objects.get(key)
+            if known is not None and entry.revision and self.contents.entries.get(key) == entry:
+                objects[key] = known
+                continue
+            found, wrong = parse_one(Document(entry.value, entry.file, entry.lines), self.kinds)
+            problems += wrong
+            if found is not None:
+                objects[key] = found
+        if problems:
+            raise Invalid(problems)
+        return objects
+
+
+def _read(source: Source) -> list[Document]:
+    documents, problems = read(source.text, source.file)
+    if problems:
+        raise Invalid(problems)
+    return documents
+
+
+def _same(one: Entry | None, other: Entry) -> bool:
+    return one is not None and (one.value, one.file, one.lines) == (other.value, other.file, other.lines)

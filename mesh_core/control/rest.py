@@ -1,0 +1,173 @@
+"""The REST API: what `midstream apply|get|delete|status` speak, and anybody else may.
+
+    POST   /v1/apply                 {"sources": [{"file", "text"}], "author"?, "reason"?, "dryRun"?}    200, 422 with every problem
+    POST   /v1/delete                {"objects": [{"kind", "name"}], "author"?, "reason"?}               200, 404, 422
+    GET    /v1/objects               ?kind= ?name=
+    GET    /v1/status                ?node=
+    GET    /v1/history               ?limit=
+    GET    /ready  /openapi.json
+
+Changes are accepted as application/json only, which a web page of another origin cannot send unasked.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from mesh_core.control.openapi import document
+from mesh_core.control.plane import Applied, ControlPlane, Source
+from mesh_core.control.status import sidecars
+from mesh_core.model.problem import Invalid
+from xds.store.base import Conflict, Entry, StoreFailed
+
+# Four of the largest files that are read at all.
+MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_HISTORY = 1000
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+
+class SourceBody(Body):
+    file: str = ""
+    text: str
+
+
+class ApplyBody(Body):
+    sources: list[SourceBody] = Field(min_length=1)
+    author: str = ""
+    reason: str = ""
+    dry_run: bool = False
+
+
+class KeyBody(Body):
+    kind: str
+    name: str
+
+
+class DeleteBody(Body):
+    objects: list[KeyBody] = Field(min_length=1)
+    author: str = ""
+    reason: str = ""
+
+
+class Refused(Exception):
+    """A request that cannot be served, with its HTTP status."""
+
+    def __init__(self, status: int, error: str):
+        super().__init__(error)
+        self.status = status
+
+
+def app(plane: ControlPlane) -> Starlette:
+    api = Api(plane)
+    routes = [
+        Route("/v1/apply", _guarded(api.apply), methods=["POST"]),
+        Route("/v1/delete", _guarded(api.delete), methods=["POST"]),
+        Route("/v1/objects", _guarded(api.objects)),
+        Route("/v1/status", _guarded(api.status)),
+        Route("/v1/history", _guarded(api.history)),
+        Route("/openapi.json", _guarded(api.openapi)),
+        Route("/ready", api.ready),
+    ]
+    return Starlette(routes=routes)
+
+
+class Api:
+    """Thin: everything is decided in ControlPlane."""
+
+    def __init__(self, plane: ControlPlane):
+        self._plane = plane
+
+    async def apply(self, request: Request) -> Response:
+        body = await _body(request, ApplyBody)
+        sources = [Source(source.file, source.text) for source in body.sources]
+        applied = await self._plane.apply(sources, author=body.author, reason=body.reason, dry_run=body.dry_run)
+        return JSONResponse(_applied(applied))
+
+    async def delete(self, request: Request) -> Response:
+        body = await _body(request, DeleteBody)
+        keys = [(item.kind, item.name) for item in body.objects]
+        try:
+            applied = await self._plane.delete(keys, author=body.author, reason=body.reason)
+        except KeyError as error:
+            raise Refused(404, str(error.args[0])) from error
+        return JSONResponse(_applied(applied))
+
+    async def objects(self, request: Request) -> Response:
+        kind, name = request.query_params.get("kind"), request.query_params.get("name")
+        contents = self._plane.contents
+        found = [entry for entry in contents.entries.values() if kind in (None, entry.kind) and name in (None, entry.name)]
+        return JSONResponse({"revision": contents.revision, "objects": [_object(entry) for entry in found]})
+
+    async def status(self, request: Request) -> Response:
+        plane = self._plane
+        found = sidecars(plane.hub, plane.blame, request.query_params.get("node", ""))
+        return JSONResponse({"revision": plane.contents.revision, "version": plane.hub.snapshot.version, "sidecars": found})
+
+    async def history(self, request: Request) -> Response:
+        limit = request.query_params.get("limit", "20")
+        if not limit.isdecimal():
+            raise Refused(400, f"limit {limit!r} is not a number")
+        changes = await self._plane.store.history(min(int(limit), MAX_HISTORY))
+        return JSONResponse({"changes": [asdict(change) for change in changes]})
+
+    async def openapi(self, request: Request) -> Response:
+        return JSONResponse(document(self._plane.kinds, {"Apply": ApplyBody, "Delete": DeleteBody}))
+
+    async def ready(self, request: Request) -> Response:
+        return PlainTextResponse(f"ready: revision {self._plane.contents.revision}, {len(self._plane.hub.nodes)} sidecars known\n")
+
+
+def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Every error has one shape: {"error", "problems"}."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return _error(refused.status, str(refused))
+        except Invalid as invalid:
+            return _error(422, "refused; nothing was changed", [problem.as_json() for problem in invalid.problems])
+        except Conflict as conflict:
+            return _error(409, f"somebody else changed the objects meanwhile ({conflict}); try again")
+        except StoreFailed as failed:
+            return _error(503, str(failed))
+
+    return guarded
+
+
+def _error(status: int, error: str, problems: list[dict] | None = None) -> Response:
+    return JSONResponse({"error": error, "problems": problems or []}, status_code=status)
+
+
+async def _body(request: Request, model: type[Any]) -> Any:
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Refused(415, "send application/json")
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BODY_BYTES:
+            raise Refused(413, f"the request is larger than {MAX_BODY_BYTES} bytes; apply fewer objects at a time")
+    try:
+        return model.model_validate(json.loads(data))
+    except (ValueError, ValidationError) as error:
+        raise Refused(400, f"the request is not what /openapi.json describes: {error}") from error
+
+
+def _applied(applied: Applied) -> dict:
+    named = {name: [{"kind": kind, "name": found} for kind, found in getattr(applied, name)] for name in Applied.__slots__ if name != "revision"}
+    return {"revision": applied.revision} | named
+
+
+def _object(entry: Entry) -> dict:
+    return {"object": entry.value, "file": entry.file, "line": entry.lines.get("metadata.name", 0)}

@@ -1,0 +1,83 @@
+"""`midstream control`: the xDS server and the REST API in one event loop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+
+from mesh_core.control.plane import ControlPlane, Validate
+from mesh_core.control.rest import app
+from mesh_core.model.kinds import Kinds
+from mesh_core.model.values import HostPort
+from xds.server.errors import AddressInUse
+from xds.server.hub import Hub
+from xds.server.listen import listen
+from xds.store.base import Store
+
+log = structlog.get_logger("midstream.control")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A control plane that answers. Ports are the real ones, where 0 was asked for."""
+
+    plane: ControlPlane
+    hub: Hub
+    grpc: HostPort
+    rest: HostPort
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):
+        """Signals are ours: they end the gRPC side too."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(store: Store, kinds: Kinds, validate: Validate, grpc: HostPort, rest: HostPort) -> AsyncIterator[Serving]:
+    """Serve until the block ends. Raises Invalid and StoreFailed of the stored objects, AddressInUse."""
+    hub = Hub()
+    plane = ControlPlane(store, kinds, hub, validate)
+    await plane.start()
+    rest_socket = _bind(rest)
+    try:
+        server = await listen(hub, str(grpc))
+    except AddressInUse:
+        rest_socket.close()
+        raise
+    web = _Server(uvicorn.Config(app(plane), log_level="warning", access_log=False, lifespan="off"))
+    tasks = [asyncio.create_task(web.serve(sockets=[rest_socket])), asyncio.create_task(plane.run())]
+    try:
+        yield Serving(plane, hub, HostPort(grpc.host, server.port), HostPort(rest.host, rest_socket.getsockname()[1]))
+    finally:
+        web.should_exit = True
+        tasks[1].cancel()
+        await server.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await store.close()
+
+
+async def run(store: Store, kinds: Kinds, validate: Validate, grpc: HostPort, rest: HostPort, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` gets one line when both addresses answer. Raises as `serving`."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(store, kinds, validate, grpc, rest) as found:
+        revision = found.plane.contents.revision
+        announce(f"control plane ready: xDS on {found.grpc}, REST on http://{found.rest}, revision {revision}")
+        await stop.wait()
+
+
+def _bind(where: HostPort) -> socket.socket:
+    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
+    try:
+        return socket.create_server((where.host, where.port), family=family)
+    except OSError as error:
+        raise AddressInUse(f"cannot listen for REST on {where}: {error.strerror}; is another control plane running there?") from error

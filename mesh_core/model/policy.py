@@ -1,0 +1,81 @@
+"""The protocol-blind rules: AccessPolicy, RateLimit, Fault, Tap."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mesh_core.model.values import Duration, Percent, Spec, parse_duration_ms
+
+Class = Literal["read", "write", "admin"]
+Listeners = Annotated[list[str], Field(min_length=1)]
+
+
+class Match(Spec):
+    """An empty list matches everything."""
+
+    identities: list[str] = Field(default_factory=list)
+    class_: list[Class] = Field(default_factory=list, alias="class")
+    verbs: list[str] = Field(default_factory=list)
+    resources: list[str] = Field(default_factory=list)
+
+
+class Rule(Spec):
+    """Either allow or deny, with the classes of request it is about; "*" is all of them."""
+
+    allow: list[Class | Literal["*"]] | None = None
+    deny: list[Class | Literal["*"]] | None = None
+    verbs: list[str] = Field(default_factory=list)
+    resources: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one(self) -> "Rule":
+        if (self.allow is None) == (self.deny is None):
+            raise ValueError("a rule has either allow or deny")
+        return self
+
+
+class AccessPolicySpec(Spec):
+    listeners: Listeners
+    identities: list[str] = Field(default_factory=list)
+    rules: Annotated[list[Rule], Field(min_length=1)]
+
+
+class Limit(Spec):
+    requests: Annotated[int, Field(ge=1)]
+    per: Duration = "1s"
+    burst: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _period(self) -> "Limit":
+        if parse_duration_ms(self.per) == 0:
+            raise ValueError("a limit per 0s allows nothing that can be measured")
+        return self
+
+
+class RateLimitSpec(Spec):
+    listeners: Listeners
+    match: Match = Match()
+    limit: Limit
+
+
+class FaultSpec(Spec):
+    listeners: Listeners
+    match: Match = Match()
+    percent: Percent = 100.0
+    delay: Duration | None = None
+    error: bool = False
+    message: str = ""
+
+    @model_validator(mode="after")
+    def _something(self) -> "FaultSpec":
+        if (self.delay is not None) == self.error:
+            raise ValueError("a fault is either a delay or an error; give one of the two")
+        if self.message and not self.error:
+            raise ValueError("message is the text of an error; add error: true")
+        return self
+
+
+class TapSpec(Spec):
+    listeners: Listeners
+    match: Match = Match()
+    percent: Percent = 100.0

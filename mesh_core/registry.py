@@ -1,0 +1,53 @@
+"""What a family adds to the shared halves. The command line calls each family's ``register`` once; nobody else imports them."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from mesh_core.compile import kinds
+from mesh_core.model.kinds import Kinds
+from xds.protocol.client import Held
+
+
+class UpcallHandler(Protocol):
+    """Answers the questions of parked sessions, of one topic. Lives in the sidecar's asyncio loop."""
+
+    def configure(self, resources: Iterable[Held]) -> None:
+        """What is in force now; called before the first question and after every change."""
+
+    async def answer(self, body: bytes) -> bytes:
+        """The answer to one question, a message of the topic. An exception is logged, and the session gets its family's error."""
+
+    async def close(self) -> None:
+        """Ends what it has open."""
+
+
+class Registry:
+    """The kinds of objects and listeners, and who answers which topic of upcalls.
+
+    A handler is made when its resources come: a Redis-only sidecar imports no SQL planner, and the first statement does not wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.kinds: Kinds = kinds()
+        self._makers: dict[str, Callable[[], UpcallHandler]] = {}
+        self._needed_by: dict[str, str] = {}
+
+    def upcall(self, topic: str, make: Callable[[], UpcallHandler], needed_by: str) -> None:
+        """Registers the maker of a topic's handler. Raises ValueError when the topic has one.
+
+        :param needed_by: the type URL of the resources whose presence makes the questions come.
+        """
+        if topic in self._makers:
+            raise ValueError(f"two families answer upcalls of topic {topic!r}")
+        self._makers[topic] = make
+        self._needed_by[topic] = needed_by
+
+    def topics(self, resources: Iterable[Held]) -> set[str]:
+        """The topics that these resources make questions of."""
+        types = {held.type_url for held in resources}
+        return {topic for topic, needed in self._needed_by.items() if needed in types}
+
+    def make(self, topic: str) -> UpcallHandler | None:
+        """A new handler; ``None`` for a topic nobody answers."""
+        maker = self._makers.get(topic)
+        return maker() if maker else None

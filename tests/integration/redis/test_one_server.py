@@ -1,0 +1,186 @@
+"""redis-py sees one server: every answer is compared with that of a single server of the same kind."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from mesh_core.lab import RedisServer
+from tests.conftest import start
+from tests.integration.redis.conftest import Client
+
+Pair = list[redis.Redis]
+
+
+@pytest.fixture(scope="session")
+def single() -> Iterator[RedisServer]:
+    server = start(lambda: RedisServer().start())
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=[2, 3])
+def pair(request: pytest.FixtureRequest, mesh: Client, single: RedisServer) -> Pair:
+    """A client of one server and one of the mesh, both empty."""
+    direct = redis.Redis(port=single.port, decode_responses=True, protocol=request.param)
+    direct.flushall()
+    return [direct, mesh(protocol=request.param)]
+
+
+def outcome(ask: Callable[[redis.Redis], object], client: redis.Redis) -> object:
+    """What a call gives: a value, or the server's error."""
+    try:
+        return ask(client)
+    except redis.RedisError as error:
+        return type(error), str(error)
+
+
+def same(pair: Pair, ask: Callable[[redis.Redis], object]) -> object:
+    direct, through = (outcome(ask, client) for client in pair)
+    assert through == direct
+    return direct
+
+
+COMMANDS = [
+    "SET a 1 EX 100", "GET a", "GET nosuch", "INCR a", "INCRBYFLOAT a 0.5", "APPEND a x", "INCR a", "STRLEN a", "GETRANGE a 0 1",
+    "SETNX a 2", "GETSET a 3", "MSET b 1 c 2 d 3 e 4", "MGET a b c nosuch e", "EXISTS a b b nosuch", "TOUCH a b c", "UNLINK b c nosuch",
+    "DEL d e", "LPUSH list 1 2 3", "LRANGE list 0 -1", "LPOP list 2", "GET list", "MGET list a", "LLEN list", "LSET list 9 x",
+    "HSET hash f v g w", "HGETALL hash", "HMGET hash f nosuch", "HINCRBY hash n 2", "HDEL hash f", "HRANDFIELD nosuch", "SADD set a",
+    "SISMEMBER set a", "SMEMBERS set", "ZADD z 1 a 2.5 b", "ZRANGE z 0 -1 WITHSCORES", "ZSCORE z b", "ZADD z NX GT 1 a", "ZRANK z nosuch",
+    "XADD s 1-1 f v", "XRANGE s - +", "XREAD COUNT 1 STREAMS s 0", "XLEN s", "XGROUP CREATE s g 0",
+    "XREADGROUP GROUP g c COUNT 1 STREAMS s >", "XACK s g 1-1", "SETBIT bits 7 1", "BITCOUNT bits", "PFADD hll a b", "PFCOUNT hll",
+    "GEOADD geo 13.361389 38.115556 p", "GEOPOS geo p", "SORT list", "EVAL return{KEYS[1],ARGV[1],1,false} 1 a b", "EVAL return 0",
+    "EVAL x", "TYPE z", "OBJECT ENCODING a", "EXPIRE a 100", "TTL nosuch", "RENAME a a", "DBSIZE", "GET", "GET a b", "NOSUCH x y",
+    "CONFIG NOSUCH", "SET a", "SET a 1 BOGUS", "MSET a", "SELECT 0", "SELECT x", "ECHO hi", "PING", "PING hi", "EXEC", "DISCARD",
+    "AUTH nobody x", "HELLO 4", "CLUSTER INFO", "COMMAND GETKEYS MSET a 1 b 2", "COMMAND GETKEYS PING",
+]  # fmt: skip
+
+
+def test_commands_answer_as_one_server(pair: Pair) -> None:
+    """One connection each, so that what a command leaves behind is seen by the next."""
+    connections = [client.connection_pool.get_connection() for client in pair]
+    different = []
+    for line in COMMANDS:
+        answers = []
+        for connection in connections:
+            connection.send_command(*line.split(" "))
+            try:
+                answers.append(connection.read_response())
+            except redis.RedisError as error:
+                answers.append(repr(error))
+        if answers[1] != answers[0]:
+            different.append((line, answers))
+    for connection in connections:
+        connection.disconnect()
+    assert not different
+
+
+def test_a_long_pipeline_is_answered_in_order(pair: Pair) -> None:
+    def ask(client: redis.Redis) -> object:
+        with client.pipeline(transaction=False) as pipe:
+            for number in range(5000):
+                pipe.set(f"key:{number}", number)
+                pipe.get(f"key:{number}")
+            return pipe.execute()
+
+    assert same(pair, ask)[1::2] == [str(number) for number in range(5000)]  # type: ignore[index]
+
+
+def test_many_keys_in_one_command(pair: Pair) -> None:
+    keys = [f"key:{number}" for number in range(2000)]
+    same(pair, lambda client: client.mset({key: key for key in keys}))
+    same(pair, lambda client: client.mget([*keys, "nosuch"]))
+    assert same(pair, lambda client: client.exists(*keys, "nosuch")) == 2000
+    assert same(pair, lambda client: sorted(client.scan_iter(count=50))) == sorted(keys)
+    assert same(pair, lambda client: sorted(client.keys("key:1*"))) is not None
+    assert same(pair, lambda client: client.delete(*keys)) == 2000
+
+
+def test_large_values_pass(pair: Pair) -> None:
+    value = "x" * 20_000_000
+    same(pair, lambda client: client.set("large", value))
+    assert same(pair, lambda client: client.get("large")) == value
+
+
+def test_a_transaction_sees_and_aborts(pair: Pair) -> None:
+    def commits(client: redis.Redis) -> object:
+        with client.pipeline() as pipe:
+            pipe.watch("{t}a")
+            before = pipe.get("{t}a")
+            pipe.multi()
+            pipe.set("{t}a", 1).incr("{t}a").lpush("{t}list", "x").incr("{t}list")
+            return before, [repr(result) for result in pipe.execute(raise_on_error=False)]
+
+    def aborts(client: redis.Redis) -> object:
+        with client.pipeline() as pipe:
+            pipe.watch("{t}a")
+            client.set("{t}a", "foreign")
+            pipe.multi()
+            pipe.set("{t}a", "mine")
+            with pytest.raises(redis.WatchError):
+                pipe.execute()
+            return client.get("{t}a")
+
+    same(pair, commits)
+    assert same(pair, aborts) == "foreign"
+
+
+def test_no_update_is_lost(mesh: Client) -> None:
+    """Eight clients add one, a hundred times each, by WATCH alone."""
+
+    def read_then_write() -> None:
+        client = mesh()
+        for _ in range(100):
+
+            def step(pipe: redis.client.Pipeline) -> None:
+                value = int(pipe.get("counter") or 0)  # type: ignore[arg-type]
+                pipe.multi()
+                pipe.set("counter", value + 1)
+
+            client.transaction(step, "counter")
+
+    threads = [threading.Thread(target=read_then_write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert mesh().get("counter") == "800"
+
+
+def test_a_blocking_command_holds_up_nobody(pair: Pair) -> None:
+    def ask(client: redis.Redis) -> object:
+        answers: list[object] = []
+        waiting = threading.Thread(target=lambda: answers.append(list(client.blpop("queue", 30))))
+        waiting.start()
+        others = [client.ping() for _ in range(100)]
+        client.rpush("queue", "x")
+        waiting.join()
+        return answers, others, client.blpop("queue", 0.01)
+
+    same(pair, ask)
+
+
+def test_subscriptions(pair: Pair) -> None:
+    def ask(client: redis.Redis) -> object:
+        subscriber = client.pubsub()
+        subscriber.subscribe("news")
+        subscriber.psubscribe("n*")
+        seen = [subscriber.get_message(timeout=10) for _ in range(2)]
+        client.publish("news", "hello")
+        seen += [subscriber.get_message(timeout=10) for _ in range(2)]
+        subscriber.unsubscribe()
+        subscriber.punsubscribe()
+        seen += [subscriber.get_message(timeout=10) for _ in range(2)]
+        return seen
+
+    same(pair, ask)
+
+
+def test_what_one_server_is(pair: Pair) -> None:
+    same(pair, lambda client: client.info("cluster")["cluster_enabled"])
+    same(pair, lambda client: client.role()[0])
+    same(pair, lambda client: client.client_setname("me") and client.client_getname())
+    assert pair[1].info("server")["redis_mode"] == "standalone"
+    assert pair[1].client_id() > 0
+    assert pair[1].command_count() > 200

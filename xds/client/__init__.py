@@ -1,0 +1,1 @@
+"""The sidecar's xDS client: a delta ADS stream kept open over gRPC."""

@@ -1,0 +1,157 @@
+"""Resources and the immutable sets a snapshot is made of.
+
+A `TypeSet` is shared by all the clients that hold it, and so is the difference between two of them: pushing one change to 5,000 clients
+computes one difference and joins one body. What is per client is a reference.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+from xds.protocol import wire
+from xds.protocol.types import push_rank
+
+# gRPC clients refuse messages over 4 MiB by default (D8). The rest is room for the type URL, the nonce and the names of removals.
+MAX_BODY_BYTES = 4 * 1024 * 1024 - 64 * 1024
+
+# Hex digits of a version: 64 bits, which two contents of one name will not share by accident.
+_VERSION_DIGITS = 16
+
+
+def content_version(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=_VERSION_DIGITS // 2).hexdigest()
+
+
+def set_version(listing: Iterable[tuple[str, str, str]]) -> str:
+    """The version of a set of (type URL, name, version). A client computes the same of what it received."""
+    return content_version("\n".join(" ".join(item) for item in sorted(listing)).encode())
+
+
+class Resource:
+    """One resource as its serialised bytes. Equal contents give equal versions, on every control plane.
+
+    `warms` names what a client waits for after it has been given this one (S9), e.g. a Cluster's ClusterLoadAssignment.
+    """
+
+    __slots__ = ("__dict__", "name", "type_url", "value", "version", "warms")
+
+    def __init__(self, type_url: str, name: str, value: bytes, *, warms: tuple[tuple[str, str], ...] = ()):
+        self.type_url = type_url
+        self.name = name
+        self.value = value
+        self.version = content_version(value)
+        self.warms = warms
+
+    @cached_property
+    def any_frame(self) -> bytes:
+        """google.protobuf.Any as field 2 of a DiscoveryResponse, and of a Resource."""
+        return wire.field(2, wire.field(1, self.type_url) + wire.field(2, self.value))
+
+    @cached_property
+    def delta_frame(self) -> bytes:
+        """envoy.service.discovery.v3.Resource as field 2 of a DeltaDiscoveryResponse."""
+        return wire.field(2, wire.field(1, self.version) + self.any_frame + wire.field(3, self.name))
+
+    def __repr__(self) -> str:
+        return f"Resource({self.name!r}, {self.version})"
+
+
+class Chunk:
+    """Resources that travel in one response. Its body in each encoding is joined once, whoever it goes to."""
+
+    def __init__(self, resources: tuple[Resource, ...]):
+        self.resources = resources
+
+    @cached_property
+    def any_body(self) -> bytes:
+        return b"".join(resource.any_frame for resource in self.resources)
+
+    @cached_property
+    def delta_body(self) -> bytes:
+        return b"".join(resource.delta_frame for resource in self.resources)
+
+
+EMPTY_CHUNK = Chunk(())
+
+
+def chunked(resources: Iterable[Resource]) -> list[Chunk]:
+    """Cut into chunks below MAX_BODY_BYTES. A resource larger than that travels alone."""
+    chunks: list[Chunk] = []
+    current: list[Resource] = []
+    size = 0
+    for resource in resources:
+        length = len(resource.delta_frame)
+        if current and size + length > MAX_BODY_BYTES:
+            chunks.append(Chunk(tuple(current)))
+            current, size = [], 0
+        current.append(resource)
+        size += length
+    if current:
+        chunks.append(Chunk(tuple(current)))
+    return chunks
+
+
+class Difference:
+    """What turns one set into another."""
+
+    def __init__(self, changed: Iterable[Resource], removed: Iterable[str]):
+        self.changed = tuple(changed)
+        self.removed = tuple(removed)
+
+    @cached_property
+    def chunks(self) -> list[Chunk]:
+        return chunked(self.changed)
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.removed)
+
+
+class TypeSet:
+    """All resources of one type in a snapshot, immutable. `version` is the hash of names and versions."""
+
+    def __init__(self, type_url: str, resources: Iterable[Resource] = ()):
+        self.type_url = type_url
+        self.resources: Mapping[str, Resource] = {resource.name: resource for resource in sorted(resources, key=lambda r: r.name)}
+        listing = "\n".join(f"{name} {resource.version}" for name, resource in self.resources.items())
+        self.version = content_version(listing.encode())
+        self._since: WeakKeyDictionary[TypeSet, Difference] = WeakKeyDictionary()
+
+    def since(self, older: "TypeSet") -> Difference:
+        """The difference from `older` to this set; computed once per pair."""
+        found = self._since.get(older)
+        if found is None:
+            found = self._since[older] = self._compare(older)
+        return found
+
+    @cached_property
+    def whole(self) -> Difference:
+        """The difference from nothing."""
+        return Difference(self.resources.values(), ())
+
+    def _compare(self, older: "TypeSet") -> Difference:
+        before, after = older.resources, self.resources
+        changed = [new for name, new in after.items() if name not in before or before[name].version != new.version]
+        return Difference(changed, [name for name in before if name not in after])
+
+
+class Snapshot:
+    """Everything a client could be given at one moment: a TypeSet for each type URL, immutable.
+
+    Sets that did not change are taken over from the snapshot before, so that "is there anything to send" is an identity test.
+    """
+
+    def __init__(self, resources: Iterable[Resource] = (), *, previous: "Snapshot | None" = None):
+        by_type: dict[str, list[Resource]] = {}
+        for resource in resources:
+            by_type.setdefault(resource.type_url, []).append(resource)
+        earlier = previous.types if previous else {}
+        self.types: dict[str, TypeSet] = {}
+        for url in sorted(by_type.keys() | earlier.keys(), key=push_rank):
+            new = TypeSet(url, by_type.get(url, ()))
+            old = earlier.get(url)
+            self.types[url] = old if old is not None and old.version == new.version else new
+
+    @cached_property
+    def version(self) -> str:
+        return set_version((url, name, resource.version) for url, found in self.types.items() for name, resource in found.resources.items())

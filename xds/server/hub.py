@@ -1,0 +1,79 @@
+"""Where the current snapshot and the open streams meet.
+
+`publish` only swaps a reference and wakes the streams; each computes what it owes when it is its turn, against the newest snapshot. So the first
+change goes out at once, and a burst costs a slow client one response, not one each.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from xds.protocol.resource import Resource, Snapshot
+from xds.protocol.stream import ServerStream, Verdict
+
+# Nodes that are gone and still shown by `status`. The oldest are forgotten first.
+MAX_DEPARTED = 10_000
+
+Listener = Callable[[str, Verdict], None]  # node id, what it answered
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One stream of one node. It outlives the stream, for the status of a node that is gone."""
+
+    peer: str
+    stream: ServerStream
+    node: str = ""
+    since: float = field(default_factory=time.time)  # seconds since the epoch; when it came, then when it went
+    open: bool = True
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Hub:
+    """One per control plane, on one event loop."""
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot()
+        self.nodes: dict[str, Connection] = {}  # by node id: its newest stream
+        self._open: set[Connection] = set()
+        self._listeners: list[Listener] = []
+
+    def publish(self, resources: Iterable[Resource]) -> Snapshot:
+        """Make these the whole configuration of every node."""
+        self.snapshot = Snapshot(resources, previous=self.snapshot)
+        for connection in self._open:
+            connection.stream.offer(self.snapshot)
+            connection.wake.set()
+        return self.snapshot
+
+    def on_verdict(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    def opened(self, connection: Connection) -> None:
+        self._open.add(connection)
+
+    def received(self, connection: Connection, verdict: Verdict | None) -> None:
+        """A request was read: the stream may owe something now, and its node may be known now."""
+        if not connection.node and connection.stream.node is not None:
+            connection.node = connection.stream.node.id or connection.peer
+            self.nodes.pop(connection.node, None)
+            self.nodes[connection.node] = connection
+        connection.wake.set()
+        if verdict is not None:
+            for listener in self._listeners:
+                listener(connection.node, verdict)
+
+    def end_all(self) -> None:
+        """End every stream in an orderly way, before the server stops."""
+        for connection in self._open:
+            connection.open = False
+            connection.wake.set()
+
+    def closed(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        connection.open = False
+        connection.since = time.time()
+        if len(self.nodes) - len(self._open) > MAX_DEPARTED:
+            departed = next((name for name, found in self.nodes.items() if not found.open), None)
+            self.nodes.pop(departed or "", None)

@@ -1,0 +1,95 @@
+"""gRPC services: ADS and one service per type, each in both variants, over generic handlers.
+
+Requests are decoded by protobuf; responses leave the state machines as bytes, so there is nothing to serialise.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import structlog
+
+from xds.messages import message
+from xds.protocol import types
+from xds.protocol.delta import DeltaStream
+from xds.protocol.sotw import SotwStream
+from xds.protocol.stream import ServerStream, StreamError
+from xds.server.hub import Connection, Hub
+
+log = structlog.get_logger("xds.server")
+
+_DELTA_REQUEST = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
+_SOTW_REQUEST = "envoy.service.discovery.v3.DiscoveryRequest"
+
+# service, state-of-the-world method, delta method, type URL (empty: many types, each request names its own)
+_SERVICES = (
+    ("envoy.service.discovery.v3.AggregatedDiscoveryService", "StreamAggregatedResources", "DeltaAggregatedResources", ""),
+    ("envoy.service.cluster.v3.ClusterDiscoveryService", "StreamClusters", "DeltaClusters", types.CLUSTER),
+    ("envoy.service.endpoint.v3.EndpointDiscoveryService", "StreamEndpoints", "DeltaEndpoints", types.ENDPOINTS),
+    ("envoy.service.listener.v3.ListenerDiscoveryService", "StreamListeners", "DeltaListeners", types.LISTENER),
+    ("envoy.service.secret.v3.SecretDiscoveryService", "StreamSecrets", "DeltaSecrets", types.SECRET),
+    ("envoy.service.runtime.v3.RuntimeDiscoveryService", "StreamRuntime", "DeltaRuntime", types.RUNTIME),
+)
+
+
+def handlers(hub: Hub) -> list[grpc.GenericRpcHandler]:
+    """Everything to add to a grpc.aio server."""
+    result = []
+    for service, sotw, delta, type_url in _SERVICES:
+        methods = {
+            sotw: _method(hub, SotwStream, _SOTW_REQUEST, type_url),
+            delta: _method(hub, DeltaStream, _DELTA_REQUEST, type_url),
+        }
+        result.append(grpc.method_handlers_generic_handler(service, methods))
+    return result
+
+
+def _method(hub: Hub, machine: type[ServerStream], request: str, type_url: str) -> grpc.RpcMethodHandler:
+    async def serve(requests: AsyncIterator, context: grpc.aio.ServicerContext) -> None:
+        await _serve(hub, Connection(context.peer(), machine(hub.snapshot)), type_url, requests, context)
+
+    return grpc.stream_stream_rpc_method_handler(serve, request_deserializer=message(request).FromString)
+
+
+async def _serve(hub: Hub, connection: Connection, type_url: str, requests: AsyncIterator, context) -> None:
+    """Write whatever is due until the client leaves or the server stops; a second task reads."""
+    hub.opened(connection)
+    reader = asyncio.create_task(_read(hub, connection, type_url, requests))
+    reader.add_done_callback(lambda _: connection.wake.set())
+    refusal = ""
+    try:
+        await _write(connection, context, reader)
+        if reader.done():
+            reader.result()
+    except StreamError as error:
+        refusal = str(error)
+    except (asyncio.CancelledError, grpc.aio.InternalError):
+        pass  # the client went away; nothing is left to say
+    finally:
+        reader.cancel()
+        hub.closed(connection)
+    if refusal:
+        log.warning("stream refused", node=connection.node, peer=connection.peer, reason=refusal)
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
+
+
+async def _read(hub: Hub, connection: Connection, type_url: str, requests: AsyncIterator) -> None:
+    async for request in requests:
+        if type_url:
+            _set_type(request, type_url)
+        hub.received(connection, connection.stream.receive(request))
+
+
+async def _write(connection: Connection, context, reader: asyncio.Task) -> None:
+    while connection.open and not reader.done():
+        await connection.wake.wait()
+        connection.wake.clear()
+        while connection.open and (frame := connection.stream.poll()) is not None:
+            await context.write(frame)
+
+
+def _set_type(request, type_url: str) -> None:
+    """On a per-type service the type may be left out."""
+    if request.type_url not in ("", type_url):
+        raise StreamError(f"this service carries {type_url} only; use the aggregated service for {request.type_url}")
+    request.type_url = type_url

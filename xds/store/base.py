@@ -1,0 +1,71 @@
+"""The interface of a store.
+
+Every change has one revision, higher than all before it. A write says which revision its author saw, and fails when another came between: nobody
+overwrites what they have not seen.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Key = tuple[str, str]  # kind, name
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object as it was written: its value, the file it came from and the line of each of its paths."""
+
+    kind: str
+    name: str
+    value: dict[str, Any]
+    file: str = ""
+    lines: dict[str, int] = field(default_factory=dict)
+    revision: int = 0  # of its last change
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything at one revision."""
+
+    revision: int
+    entries: Mapping[Key, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One revision in the history. `removed` and `put` are the objects it touched."""
+
+    revision: int
+    at: float  # seconds since the epoch
+    author: str
+    reason: str
+    put: tuple[Key, ...]
+    removed: tuple[Key, ...]
+
+
+class Conflict(Exception):
+    """Another change came between reading and writing; read again and decide again."""
+
+
+class StoreFailed(Exception):
+    """The store cannot do it: full, locked, read-only, damaged. Nothing was changed. The text says what to do."""
+
+
+class Store(Protocol):
+    async def read(self) -> Contents:
+        """Raises StoreFailed."""
+
+    async def write(self, puts: Iterable[Entry], deletes: Iterable[Key], *, expected: int, author: str, reason: str) -> int:
+        """Make all of these changes or none, and return the new revision. Raises Conflict, StoreFailed."""
+
+    async def wait(self, after: int) -> int:
+        """Return the revision as soon as it is higher than `after`."""
+
+    async def history(self, limit: int) -> list[Change]:
+        """The latest changes, newest first."""
+
+    async def close(self) -> None: ...

@@ -1,0 +1,141 @@
+"""Objects in one SQLite file: the default, for one control plane or several on one machine.
+
+In WAL mode readers never wait for a writer; a write is one transaction, on disk before it is acknowledged.
+"""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from xds.store.base import Change, Conflict, Contents, Entry, Key, StoreFailed
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS objects (
+    kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, file TEXT NOT NULL, lines TEXT NOT NULL, revision INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS changes (revision INTEGER PRIMARY KEY, at REAL NOT NULL, author TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS history (
+    revision INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT,
+    PRIMARY KEY (revision, kind, name)
+) WITHOUT ROWID;
+"""
+
+# How long another process's write may hold the file before ours fails.
+BUSY_TIMEOUT_S = 5.0
+# Writes of this process wake waiters at once; those of others are seen by looking. One look is some 20 us.
+LOOK_EVERY_S = 0.5
+
+
+class SqliteStore:
+    """`path` is created with its folder if need be. Raises StoreFailed."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._lock = asyncio.Lock()
+        self._changed = asyncio.Event()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._migrate()
+        except (OSError, sqlite3.Error) as error:
+            raise StoreFailed(f"cannot open the store {path}: {error}") from error
+
+    async def read(self) -> Contents:
+        return await self._run(self._read)
+
+    async def write(self, puts: Iterable[Entry], deletes: Iterable[Key], *, expected: int, author: str, reason: str) -> int:
+        rows, gone = list(puts), list(deletes)
+        revision = await self._run(lambda: self._write(rows, gone, expected, author, reason))
+        self._changed.set()
+        return revision
+
+    async def wait(self, after: int) -> int:
+        while True:
+            self._changed.clear()
+            revision = await self._run(self._revision)
+            if revision > after:
+                return revision
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), LOOK_EVERY_S)
+
+    async def history(self, limit: int) -> list[Change]:
+        return await self._run(lambda: self._history(limit))
+
+    async def close(self) -> None:
+        async with self._lock:
+            self._db.close()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """One thing at a time, off the event loop: an fsync may take long."""
+        async with self._lock:
+            try:
+                return await asyncio.to_thread(work)
+            except sqlite3.Error as error:
+                raise StoreFailed(f"the store {self._path} failed: {error}; nothing was changed") from error
+
+    def _migrate(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreFailed(f"the store {self._path} was written by a newer Midstream (schema {version}); use that one or another file")
+        self._db.executescript(_SCHEMA)
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _revision(self) -> int:
+        return self._db.execute("SELECT coalesce(max(revision), 0) FROM changes").fetchone()[0]
+
+    def _read(self) -> Contents:
+        self._db.execute("BEGIN")
+        try:
+            revision = self._revision()
+            rows = self._db.execute("SELECT kind, name, value, file, lines, revision FROM objects ORDER BY kind, name").fetchall()
+        finally:
+            self._db.execute("ROLLBACK")
+        entries = (Entry(kind, name, json.loads(value), file, json.loads(lines), last) for kind, name, value, file, lines, last in rows)
+        return Contents(revision, {entry.key: entry for entry in entries})
+
+    def _write(self, puts: list[Entry], deletes: list[Key], expected: int, author: str, reason: str) -> int:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            found = self._revision()
+            if found != expected:
+                raise Conflict(f"revision {found} came after {expected}")
+            revision = found + 1
+            self._db.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", (revision, time.time(), author, reason))
+            for entry in puts:
+                self._put(entry, revision)
+            for kind, name in deletes:
+                self._db.execute("DELETE FROM objects WHERE kind = ? AND name = ?", (kind, name))
+                self._db.execute("INSERT INTO history VALUES (?, ?, ?, NULL)", (revision, kind, name))
+            self._db.execute("COMMIT")
+            return revision
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _put(self, entry: Entry, revision: int) -> None:
+        value = json.dumps(entry.value, ensure_ascii=False)
+        row = (entry.kind, entry.name, value, entry.file, json.dumps(entry.lines), revision)
+        self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)", row)
+        self._db.execute("INSERT INTO history VALUES (?, ?, ?, ?)", (revision, entry.kind, entry.name, value))
+
+    def _history(self, limit: int) -> list[Change]:
+        changes = self._db.execute("SELECT revision, at, author, reason FROM changes ORDER BY revision DESC LIMIT ?", (limit,)).fetchall()
+        return [self._change(*row) for row in changes]
+
+    def _change(self, revision: int, at: float, author: str, reason: str) -> Change:
+        rows = self._db.execute("SELECT kind, name, value IS NULL FROM history WHERE revision = ? ORDER BY kind, name", (revision,)).fetchall()
+        put = tuple((kind, name) for kind, name, removed in rows if not removed)
+        gone = tuple((kind, name) for kind, name, removed in rows if removed)
+        return Change(revision, at, author, reason, put, gone)
