@@ -47,6 +47,15 @@ fn the_last_words_of_a_server_arrive() {
 }
 
 #[test]
+fn a_server_that_speaks_first_is_always_heard() {
+    // The greeting may arrive with the very event that says the connection is up, or after it: both happen within some hundred connections.
+    let (_rig, address) = relay_to(server(|mut stream| stream.write_all(b"welcome").unwrap()));
+    for _ in 0..500 {
+        assert_eq!(read_all(&mut connect(address)), b"welcome");
+    }
+}
+
+#[test]
 fn a_refused_server_closes_the_client() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (rig, address) = relay_to(nobody);
