@@ -40,12 +40,12 @@ fmt: $(VENV)/.installed ## writes what lint would ask for
 
 check: build ## what can drift: the stub of the extension, the documentation's links
 	$(BIN)/python -m mypy.stubtest mesh_core._dataplane
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --quiet
 
 fuzz: ## every fuzz target for SECONDS
 	dataplane/fuzz/run $(SECONDS)
 
-bench: $(VENV)/.built-release ## the ladder and the peers; ROUNDS rounds, about 20 minutes
+bench: $(VENV)/.built-release ## the ladder and the peers; ROUNDS rounds, about 12 minutes
 	.ci/servers bench
 	$(BIN)/python -m tests.bench --rounds $(ROUNDS)
 

@@ -2,7 +2,9 @@
 
 from typing import final
 
-Resource = tuple[str, str, str, bytes]
+__all__ = ["Dataplane", "Refusal", "Upcall", "validate"]
+
+_Resource = tuple[str, str, str, bytes]
 """type URL, name, version, message bytes."""
 
 @final
@@ -42,10 +44,10 @@ class Dataplane:
         Raises OSError when threads or pollers cannot be made.
         """
 
-    def apply(self, resources: list[Resource]) -> list[Refusal]:
+    def apply(self, resources: list[_Resource]) -> list[Refusal]:
         """Puts the whole set in force, less what is refused: each refused resource keeps its last good version, where it has one."""
 
-    def in_force(self) -> list[Resource]:
+    def in_force(self) -> list[_Resource]:
         """What is in force now."""
 
     def listening(self) -> list[tuple[str, str]]:
@@ -69,5 +71,5 @@ class Dataplane:
     def drain(self, seconds: float) -> bool:
         """Stops listening, lets sessions finish, closes the rest at the deadline. True when none had to be cut."""
 
-def validate(resources: list[Resource]) -> list[Refusal]:
+def validate(resources: list[_Resource]) -> list[Refusal]:
     """The same checks as :meth:`Dataplane.apply`, without secrets, sockets and effect."""

@@ -135,7 +135,7 @@ pub fn class_of(command: &Command) -> Class {
 /// Writes that leave the same data and give the same reply when they run twice in a row: they may be sent again after a connection was lost
 /// with their fate unknown. Between the two runs another client's write to the same key may come, so a repeated command is at-least-once,
 /// never exactly-once; and a repeated command may see the same client's later pipelined writes that were on the lost connection, which are
-/// then reported with their fate unknown. SET is here only without NX, XX, GET and conditions ([`crate::retry`] looks at its words).
+/// then reported with their fate unknown. SET is here only without NX, XX, GET and conditions (`dispatch::is_repeatable` looks at its words).
 const REPEATABLE_WRITES: &[&str] = &[
     "set",
     "mset",

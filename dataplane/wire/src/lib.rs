@@ -9,7 +9,7 @@
 //! * [`Fault`]: whose fault an error is, where, and what to tell the peer.
 //! * [`Cursor`]: a reader for wire bytes that cannot run past its end.
 //! * [`metrics`]: counters and histograms with one writer each.
-//! * [`sim`]: an engine without sockets or clock, for tests; `transcript` replays text on it.
+//! * `sim`: an engine without sockets or clock, for tests; `transcript` replays text on it.
 //!
 //! One protocol object lives per worker and protocol *family*. It holds all its sessions in arrays by connection slot: a per-client
 //! object could not express Redis multiplexing, and one per listener could not share a pool between two listeners.

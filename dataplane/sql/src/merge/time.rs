@@ -35,7 +35,7 @@ fn date(text: &[u8], bc: bool) -> Option<i128> {
     Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
 
-/// Microseconds of HH:MM:SS[.ffffff][+HH[:MM[:SS]]], minus the zone offset.
+/// Microseconds of `HH:MM:SS[.ffffff][+HH[:MM[:SS]]]`, minus the zone offset.
 fn time(text: &[u8]) -> Option<i128> {
     let sign = text.iter().position(|byte| matches!(byte, b'+' | b'-'));
     let (clock, zone) = sign.map_or((text, None), |at| (&text[..at], Some(&text[at..])));
