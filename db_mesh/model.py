@@ -1,6 +1,6 @@
 """The kind Database and the listener protocols postgres and mysql. Sharding is in sharding_model.py."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from google.protobuf.message import Message
@@ -17,6 +17,7 @@ from xds.messages import enum_values, message, type_url
 
 DEFAULT_PORTS = {"postgres": 5432, "mysql": 3306}
 MAX_POOL_SIZE = 10_000
+MAX_CLIENTS = 1_000_000
 
 _AUTH = {"trust": "TRUST", "password": "PASSWORD", "md5": "MD5", "scram": "SCRAM_SHA_256", "cert": "CERTIFICATE"}
 
@@ -29,15 +30,47 @@ def _server(text: str) -> str:
 Server = Annotated[str, AfterValidator(_server)]  # "host:port/database"; the port may be left out, the database too (then: the object's name)
 
 
-class Pool(Spec):
-    """`size` is server connections per sidecar process and shard. A duration of 0s means never, except for timeouts of waiting."""
+Mode = Literal["transaction", "session"]
+Size = Annotated[int, Field(ge=1, le=MAX_POOL_SIZE)]
+Number = Annotated[int, Field(ge=0, le=MAX_POOL_SIZE)]
+Clients = Annotated[int, Field(ge=0, le=MAX_CLIENTS)]
 
-    mode: Literal["transaction", "session"] = "transaction"
-    size: Annotated[int, Field(ge=1, le=MAX_POOL_SIZE)] = 20
+
+class Pool(Spec):
+    """Sizes are server connections per sidecar process and shard. A duration of 0s means never, except for timeouts of waiting; a limit of 0 none."""
+
+    mode: Mode = "transaction"
+    size: Size = 20
+    minimum: Number = 0
+    reserve: Number = 0
+    reserve_timeout: Duration = "5s"
+    max_clients: Clients = 0
+    max_servers: Number = 0
     wait_timeout: Duration = "30s"
     idle_timeout: Duration = "10m"
     max_lifetime: Duration = "1h"
     connect_timeout: Duration = "5s"
+
+
+class UserPool(Spec):
+    """What differs from the Database's own pool; `minimum`, `reserve` and `maxClients` are none unless they are given."""
+
+    mode: Mode | None = None
+    size: Size | None = None
+    minimum: Number = 0
+    reserve: Number = 0
+    max_clients: Clients = 0
+
+    def over(self, pool: Pool) -> Pool:
+        """The whole pool of the user."""
+        return pool.model_copy(update={name: value for name, value in self if value is not None})
+
+
+class UserOfDatabase(Spec):
+    """A user whose connections come from pools of its own."""
+
+    name: Annotated[str, Field(min_length=1)]
+    pool: UserPool = UserPool()
 
 
 class Shard(Spec):
@@ -50,6 +83,7 @@ class DatabaseSpec(Spec):
     engine: Literal["postgres", "mysql"]
     credentials: Credentials | None = None
     pool: Pool = Pool()
+    users: list[UserOfDatabase] = Field(default_factory=list)
     shards: Annotated[list[Shard], Field(min_length=1)]
     tls: UpstreamTls | None = None
 
@@ -58,12 +92,13 @@ def register(kinds: Kinds) -> None:
     kinds.add(Kind("Database", DatabaseSpec, check_database, compile_database))
     kinds.add(Kind("Sharding", sharding_model.ShardingSpec, sharding_model.check_sharding, sharding_model.compile_sharding))
     fields = frozenset({"auth", "users", "databases", "tls"})
-    for engine in DEFAULT_PORTS:
-        kinds.add_protocol(Protocol(engine, "Database", fields, compile_filter, check_listener))
+    kinds.add_protocol(Protocol("postgres", "Database", fields | {"admins", "admin_database"}, compile_filter, check_listener))
+    kinds.add_protocol(Protocol("mysql", "Database", fields, compile_filter, check_listener))
 
 
 def check_database(owner: Authored, world: World) -> Iterable[Problem]:
     """Shards have names of their own, and a replica holds the database of its primary."""
+    yield from _pools(owner)
     seen: set[str] = set()
     primaries: dict[str, str] = {}
     for index, shard in enumerate(owner.spec.shards):
@@ -80,11 +115,40 @@ def check_database(owner: Authored, world: World) -> Iterable[Problem]:
                 yield owner.problem(f"{path}.replicas[{number}]", "names another database than its primary", "use the primary's database name")
 
 
+def _pools(owner: Authored) -> Iterator[Problem]:
+    spec = owner.spec
+    if spec.engine != "postgres" and spec.users:
+        yield owner.problem("spec.users", f"means nothing to engine {spec.engine}", "remove it")
+    seen: set[str] = set()
+    pools = [("spec.pool", spec.pool)]
+    for index, user in enumerate(spec.users):
+        if user.name in seen:
+            yield owner.problem(f"spec.users[{index}].name", f"two users are named {user.name}", "make one of them")
+        seen.add(user.name)
+        pools.append((f"spec.users[{index}].pool", user.pool.over(spec.pool)))
+    for path, pool in pools:
+        if pool.minimum > pool.size:
+            yield owner.problem(f"{path}.minimum", f"is more than the pool's size of {pool.size}", "lower it")
+        if pool.max_servers and pool.size > pool.max_servers:
+            yield owner.problem(f"{path}.size", f"is more than pool.maxServers, {pool.max_servers}", "lower it, or raise maxServers")
+
+
 def check_listener(listener: Authored, world: World) -> Iterable[Problem]:
     database = world.get("Database", listener.spec.backend)
     if database is not None and database.spec.engine != listener.spec.protocol:
         reason = f"Database {database.name} is {database.spec.engine}, the listener speaks {listener.spec.protocol}"
         yield listener.problem("spec.backend", reason, "the mesh does not translate between databases; make them agree")
+    yield from _admins(listener)
+
+
+def _admins(listener: Authored) -> Iterator[Problem]:
+    spec = listener.spec
+    if spec.admin_database is not None and not spec.admins:
+        yield listener.problem("spec.adminDatabase", "names a database that nobody may see", "list admins")
+    known = {user.name for user in spec.users}
+    for index, name in enumerate(spec.admins):
+        if known and name not in known:
+            yield listener.problem(f"spec.admins[{index}]", f"{name} is no user of this listener and cannot log in", "add it to users")
 
 
 def place(owner: Authored, server: str) -> tuple[HostPort, str]:
@@ -98,6 +162,8 @@ def compile_database(owner: Authored, world: World) -> Iterable[Compiled]:
     result = message("midstream.sql.v1.Database")(name=owner.name, engine=spec.engine.upper())
     set_credentials(result.credentials, owner, spec.credentials)
     _set_pool(result.pool, spec.pool)
+    for user in spec.users:
+        _set_pool(result.users.add(name=user.name).pool, user.pool.over(spec.pool))
     set_upstream_tls(result.tls, owner, spec.tls)
     for index, shard in enumerate(spec.shards):
         name = f"sql/{owner.name}/{shard.name}"
@@ -114,12 +180,19 @@ def compile_filter(listener: Authored, world: World) -> Message:
     result.auth = enum_values("midstream.sql.v1.SqlProxy.Auth")[_AUTH[spec.auth or ("scram" if spec.users else "trust")]]
     add_users(result.users, listener, spec.users)
     set_downstream_tls(result.tls, listener, spec.tls, default_mode="optional")
+    result.admins.extend(spec.admins)
+    result.admin_database = spec.admin_database or ""
     return result
 
 
 def _set_pool(target: Message, pool: Pool) -> None:
     target.mode = pool.mode.upper()
     target.size = pool.size
+    target.min_size = pool.minimum
+    target.reserve_size = pool.reserve
+    target.reserve_timeout_ms = parse_duration_ms(pool.reserve_timeout)
+    target.max_clients = pool.max_clients
+    target.max_servers = pool.max_servers
     target.wait_timeout_ms = parse_duration_ms(pool.wait_timeout)
     target.idle_timeout_ms = parse_duration_ms(pool.idle_timeout)
     target.max_lifetime_ms = parse_duration_ms(pool.max_lifetime)

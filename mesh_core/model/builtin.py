@@ -14,6 +14,8 @@ _OPTIONAL_FIELDS = {
     "auth": "auth",
     "users": "users",
     "databases": "databases",
+    "admins": "admins",
+    "admin_database": "adminDatabase",
     "tls": "tls",
     "broker_ports": "brokerPorts",
     "advertised_host": "advertisedHost",

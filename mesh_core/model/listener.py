@@ -22,6 +22,8 @@ class ListenerSpec(Spec):
     auth: Auth | None = None
     users: list[User] = Field(default_factory=list)
     databases: list[str] = Field(default_factory=list)
+    admins: list[str] = Field(default_factory=list)
+    admin_database: str | None = None
     tls: DownstreamTls | None = None
     broker_ports: str | None = None
     advertised_host: str | None = None

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::machine::Postgres;
 use crate::message::{self, HEADER, Head, field, head, sqlstate};
 use crate::server::{Expect, Phase, Quiet, Server};
+use crate::unread::asides;
 use wire::{Close, Cursor, Fault, Io, Key};
 
 /// A row that is not all here is waited for up to this, and beyond it forwarded as it comes.
@@ -76,6 +77,7 @@ impl Postgres {
             self.backends.get_mut(server.backend).map(|backend| backend.pool.lost_idle(server.key));
             server.is_closed = true;
             io.close(server.key, Close::Flush);
+            self.pump(io, server.backend);
         }
         Ok(at)
     }
@@ -92,7 +94,7 @@ impl Postgres {
                 Head::Frame { tag, total } => (tag, total),
                 Head::Bad { tag, length } => return (at, Err(broken(tag, &format!("its length is {length}")))),
             };
-            if matches!(tag, b'D' | b'd') && server.is_heard() {
+            if matches!(tag, b'D' | b'd') && server.is_row_heard() {
                 if rest.len() >= total {
                     at += total;
                     continue;
@@ -121,7 +123,14 @@ impl Postgres {
                 }
                 Err(fault) => return (at, Err(fault)),
             }
+            if tag == b'Z' && at < bytes.len() && server.expect.len() == 1 {
+                // What the server says behind its last answer is not for the next client to hear.
+                let end = at + asides(server, &bytes[at..]);
+                from = if server.is_heard() { from } else { end };
+                at = end;
+            }
             if tag == b'Z' || matches!(server.expect.front(), Some(Expect::Say(..))) {
+                server.has_unread = at < bytes.len();
                 flush(io, to, bytes, &mut from, at);
                 let turn = self.settle(io, server, client.as_deref_mut(), tag == b'Z');
                 if !matches!(turn, Turn::On) {
@@ -179,7 +188,11 @@ impl Postgres {
             client.failed = Some(String::from_utf8_lossy(sqlstate(body)).into_owned());
         }
         match server.expect.front_mut() {
-            Some(Expect::Query | Expect::Sync) | None => Ok(if client.is_some() { Shown::Pass } else { Shown::Swallow }),
+            Some(Expect::Query | Expect::Sync) | None => {
+                // Nobody asked for it: what it is about nobody knows.
+                server.is_doomed |= client.is_none();
+                Ok(if client.is_some() { Shown::Pass } else { Shown::Swallow })
+            }
             Some(Expect::RefusedQuery(error)) => Ok(Shown::Instead(error.clone())),
             Some(Expect::Quiet(_)) => {
                 server.quiet_error = Some(body.to_vec());

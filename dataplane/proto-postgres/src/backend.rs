@@ -2,25 +2,29 @@
 
 use crate::auth::Credentials;
 use crate::client::{Begun, Client, Phase as ClientPhase};
-use crate::conf::{Database, Endpoint, Mode, Shard};
+use crate::conf::{Database, Endpoint, Shard};
 use crate::error::Error;
 use crate::machine::{Postgres, timer};
-use crate::message::query;
+use crate::message::{SYNC, query};
 use crate::meter::PoolMeter;
+use crate::pool_conf::Mode;
 use crate::server::{Expect, Phase, Quiet, Server};
 use crate::settings::Settings;
 use hashbrown::{HashMap, HashSet};
 use sql::ShardId;
 use std::rc::Rc;
 use std::sync::Arc;
-use wire::pool::{Acquired, Limits, Pool};
-use wire::{Close, Io, Key};
+use wire::pool::{Acquired, Pool};
+use wire::{Close, Io, Key, MILLIS, Nanos};
 
 /// Greetings that are kept per pool: as many as there are different startup messages among its clients, which are few.
 const MAX_WELCOMES: usize = 64;
 
 /// Statements that are known to be taken, per pool; beyond that they are learned again.
 const MAX_VERIFIED: usize = 4096;
+
+/// A pool's timer is never set to less than this from now, whatever the pool says.
+const MIN_PAUSE: Nanos = 10 * MILLIS;
 
 /// One pool and what it connects to.
 pub struct Backend {
@@ -32,6 +36,8 @@ pub struct Backend {
     pub user: Rc<str>,
     /// The pool.
     pub pool: Pool,
+    /// When its timer fires: it is moved only to fire sooner, and looks again when it finds nothing to do.
+    pub alarm: Nanos,
     /// Which of the shard's servers is dialled next.
     pub next: usize,
     /// Why the last dial or login failed, for people.
@@ -77,6 +83,19 @@ impl Backend {
             self.verified.clear();
         }
         self.verified.insert(id);
+    }
+
+    /// Sees to it that the pool is looked at by then.
+    fn wake(&mut self, io: &mut dyn Io, index: usize, at: Nanos) {
+        if at < self.alarm {
+            self.alarm = at;
+            io.arm(Key::NONE, index as u32, at.max(io.now() + MIN_PAUSE));
+        }
+    }
+
+    /// A connection of the pool that was not idle is gone.
+    pub fn lose(&mut self, server: &Server) {
+        if server.is_checking { self.pool.lost_check() } else { self.pool.lost() }
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {
@@ -125,10 +144,13 @@ impl Postgres {
     pub(crate) fn acquire(&mut self, io: &mut dyn Io, client: &mut Client, shard: ShardId) -> Option<Key> {
         let index = *client.backends.get(usize::from(shard))?;
         let backend = self.backends.get_mut(index)?;
-        let acquired = backend.pool.acquire(client.key, io.now());
-        if let Acquired::Leased(server) = acquired {
-            backend.meter.census(backend.pool.census());
-            return Some(server);
+        match backend.pool.acquire(client.key, io.now()) {
+            Acquired::Leased(server) => {
+                backend.meter.census(backend.pool.census());
+                return Some(server);
+            }
+            Acquired::Check(server) => self.check(io, server),
+            Acquired::Queued => {}
         }
         client.waits = Some(index);
         client.shard = shard;
@@ -165,18 +187,38 @@ impl Postgres {
 
     /// Dials what the pool wants, and sees to it that it is asked again in time.
     pub(crate) fn pump(&mut self, io: &mut dyn Io, index: usize) {
-        let Some(backend) = self.backends.get_mut(index) else { return };
-        while backend.pool.dial(io.now()) {
-            let Some(endpoint) = backend.endpoint().cloned() else { break };
-            let key = io.dial(&endpoint.target, index as u64);
-            io.arm(key, timer::LOGIN, io.now() + backend.database.pool.connect);
-            self.servers.insert(key, Box::new(Server::new(key, index, backend.next, Phase::Dialling, endpoint.tls)));
-        }
-        match backend.pool.next() {
-            Some(at) => io.arm(Key::NONE, index as u32, at),
-            None => io.disarm(Key::NONE, index as u32),
+        self.dial_wanted(io, index);
+        self.pump_siblings(io, index);
+        let Some(backend) = self.backends.get_mut(index).filter(|backend| !backend.is_retired) else { return };
+        if let Some(at) = backend.pool.next() {
+            backend.wake(io, index, at);
         }
         backend.meter.census(backend.pool.census());
+    }
+
+    pub(crate) fn dial_wanted(&mut self, io: &mut dyn Io, index: usize) {
+        let is_wanting = |one: &Postgres, now| one.backends.get(index).is_some_and(|backend| !backend.is_retired && backend.pool.wants(now));
+        while is_wanting(self, io.now()) && self.has_room(io, index) {
+            let Some(backend) = self.backends.get_mut(index) else { return };
+            let Some(endpoint) = backend.endpoint().cloned() else { return };
+            if !backend.pool.dial(io.now()) {
+                return;
+            }
+            let key = io.dial(&endpoint.target, index as u64);
+            io.arm(key, timer::LOGIN, io.now() + backend.database.pool_of(&backend.user).connect);
+            self.servers.insert(key, Box::new(Server::new(key, index, backend.next, Phase::Dialling, endpoint.tls)));
+        }
+    }
+
+    /// Asks a connection that was idle for long whether it is alive; the client that needs it waits for the answer.
+    fn check(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(server) = self.servers.get_mut(key) else { return };
+        let connect = self.backends.get(server.backend).map_or(0, |backend| backend.database.pool_of(&backend.user).connect);
+        server.is_idle = false;
+        server.is_checking = true;
+        io.out(key).extend_from_slice(SYNC);
+        server.expect.push_back(Expect::Quiet(Quiet::Sync));
+        io.arm(key, timer::CHECK, io.now() + connect);
     }
 
     /// A pool's timer: waiters whose time is up, connections that nobody needs, another attempt to connect.
@@ -187,6 +229,9 @@ impl Postgres {
         }
         while let Some(stale) = self.backends.get_mut(index).and_then(|backend| backend.pool.stale(io.now())) {
             self.close_server(io, stale);
+        }
+        if let Some(backend) = self.backends.get_mut(index) {
+            backend.alarm = Nanos::MAX;
         }
         self.pump(io, index);
     }
@@ -228,17 +273,21 @@ impl Postgres {
         if server.cancels > 0 && !server.is_doomed {
             return; // a cancel under way could hit the next client's statement: comes back here when it is done
         }
+        let is_needed_elsewhere = self.is_needed_elsewhere(server.backend);
         let Some(backend) = self.backends.get_mut(server.backend) else { return };
         let now = io.now();
-        let lifetime = backend.database.pool.lifetime;
-        let is_old = lifetime > 0 && now.saturating_sub(server.born) > lifetime;
-        if server.is_doomed || backend.is_retired || is_old || backend.pool.is_over() {
+        if is_needed_elsewhere || server.is_doomed || server.has_unread || backend.is_retired || backend.pool.is_over(server.term, now) {
             server.is_closed = true;
-            backend.pool.lost();
+            backend.lose(server);
             io.close(server.key, Close::Flush);
             return self.pump(io, server.backend);
         }
-        let next = backend.pool.release(server.key, now);
+        let next = if std::mem::take(&mut server.is_checking) {
+            io.disarm(server.key, timer::CHECK);
+            backend.pool.checked(server.key, server.term, now)
+        } else {
+            backend.pool.release(server.key, server.term, now)
+        };
         self.hand_over(io, server, next);
     }
 
@@ -250,15 +299,14 @@ impl Postgres {
                 self.clients.insert(waiter, client);
                 break;
             }
-            next = self.backends.get_mut(server.backend).and_then(|backend| backend.pool.release(server.key, io.now()));
+            next = self.backends.get_mut(server.backend).and_then(|backend| backend.pool.release(server.key, server.term, io.now()));
         }
         server.is_idle = next.is_none();
         let Some(backend) = self.backends.get_mut(server.backend) else { return };
         backend.meter.census(backend.pool.census());
-        if server.is_idle
-            && let Some(at) = backend.pool.next()
-        {
-            io.arm(Key::NONE, server.backend as u32, at);
+        if server.is_idle {
+            let at = backend.pool.last_idle_ends();
+            backend.wake(io, server.backend, at);
         }
     }
 
@@ -276,54 +324,8 @@ impl Postgres {
         }
     }
 
-    /// The pools of a database for a user, by shard; made when they are first asked for.
-    pub(crate) fn group(&mut self, database: &Arc<Database>, user: &Rc<str>) -> Rc<[usize]> {
-        let user: Rc<str> = if database.credentials.is_some() { "".into() } else { user.clone() };
-        let key = (database.name.clone(), user.clone());
-        if let Some(group) = self.groups.get(&key) {
-            return group.clone();
-        }
-        let group: Rc<[usize]> = (0..database.shards.len()).map(|shard| self.add_backend(database, shard as ShardId, &user)).collect();
-        self.groups.insert(key, group.clone());
-        group
-    }
-
-    fn add_backend(&mut self, database: &Arc<Database>, shard: ShardId, user: &Rc<str>) -> usize {
-        let shard_name = database.shards.get(usize::from(shard)).map_or("", |shard| &shard.name);
-        let of_user = if user.is_empty() { String::new() } else { format!("/{user}") };
-        let backend = Backend {
-            database: database.clone(),
-            shard,
-            user: user.clone(),
-            pool: Pool::new(self.limits(database)),
-            next: 0,
-            last_error: String::new(),
-            welcomes: HashMap::new(),
-            verified: HashSet::new(),
-            is_retired: false,
-            meter: PoolMeter::new(&self.worker.metrics, &format!("{}/{shard_name}{of_user}", database.name)),
-        };
-        let free = self.backends.iter().position(|backend| backend.is_retired && backend.pool.is_empty());
-        match free {
-            Some(index) => {
-                self.backends[index] = backend;
-                index
-            }
-            None => {
-                self.backends.push(backend);
-                self.backends.len() - 1
-            }
-        }
-    }
-
-    /// This worker's share of a database's pool.
-    pub(crate) fn limits(&self, database: &Database) -> Limits {
-        let size = Limits::share(database.pool.size, self.worker.index, self.worker.count);
-        Limits { size, wait: database.pool.wait, idle: database.pool.idle }
-    }
-
     /// Whether the client keeps its connection after the transaction.
     pub(crate) fn keeps(client: &Client) -> bool {
-        client.pinned.is_some() || client.listener.database.mode == Mode::Session
+        client.pinned.is_some() || client.mode == Mode::Session
     }
 }

@@ -10,8 +10,10 @@ use crate::conf::Listener;
 use crate::error::Error;
 use crate::extended::Held;
 use crate::meter::ListenerMeter;
+use crate::pool_conf::Mode;
 use crate::route::Wanted;
 use crate::scatter::{Portal, Scatter};
+use crate::seats::Seat;
 use crate::settings::Settings;
 use crate::statement::Prepared;
 use hashbrown::HashMap;
@@ -75,6 +77,10 @@ pub struct Client {
     pub context: Context,
     /// The pools it uses, by shard.
     pub backends: Rc<[usize]>,
+    /// When its connection goes back to them.
+    pub mode: Mode,
+    /// What counts it; from its login on.
+    pub seat: Option<Seat>,
     /// Its named statements.
     pub statements: HashMap<Box<[u8]>, Rc<Prepared>>,
     /// Its unnamed one.
@@ -145,6 +151,8 @@ impl Client {
             settings: Rc::default(),
             context: Context::default(),
             backends: Rc::new([]),
+            mode: Mode::default(),
+            seat: None,
             statements: HashMap::new(),
             unnamed: None,
             parses: Vec::new(),

@@ -1,25 +1,15 @@
 //! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
 
 use crate::auth::{Credentials, Method, User, scram};
-use crate::conf::{Conf, Database, Endpoint, Listener, Mode, PoolConf, Shard};
+use crate::conf::{Conf, Database, Endpoint, Listener, Shard};
+use crate::pool_conf::PoolConf;
 use config::proto::midstream::core::v1::downstream_tls;
-use config::proto::midstream::sql::v1::{self as proto, Engine, pool, sql_proxy};
+use config::proto::midstream::sql::v1::{self as proto, Engine, sql_proxy};
 use config::{Compiled, Context, Entry, Invalid, ListenerOf, Refusal, Role, types};
 use sql::Rules;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use wire::{Bind, MILLIS, Target};
-
-/// As PgBouncer's `default_pool_size`.
-const DEFAULT_POOL_SIZE: u32 = 20;
-/// Long enough for a failover that is under way, short enough that an application's own timeouts do not hide the reason.
-const DEFAULT_WAIT_MS: u32 = 10_000;
-/// As PgBouncer's `server_idle_timeout`.
-const DEFAULT_IDLE_MS: u32 = 600_000;
-/// As PgBouncer's `server_lifetime`.
-const DEFAULT_LIFETIME_MS: u32 = 3_600_000;
-/// Loopback and the same zone answer in milliseconds; a lost packet is sent again after one and three seconds.
-const DEFAULT_CONNECT_MS: u32 = 5_000;
+use wire::{Bind, Target};
 
 /// Compiles the PostgreSQL part of a set.
 pub fn compile(context: &Context<'_>) -> Compiled {
@@ -79,7 +69,7 @@ fn database(context: &Context<'_>, entry: &Entry<proto::Database>, refusals: &mu
         }
     };
     let credentials = context.credentials(value.credentials.as_ref())?.map(|(user, password)| Credentials { user, password });
-    let pool = pool_conf(value.pool.as_ref());
+    let pool = PoolConf::new(value.pool.as_ref()).map_err(|invalid| invalid.within("pool"))?;
     let shards = value
         .shards
         .iter()
@@ -87,8 +77,9 @@ fn database(context: &Context<'_>, entry: &Entry<proto::Database>, refusals: &mu
         .map(|(index, one)| shard(context, value, one, &pool).map_err(|invalid| invalid.within(&format!("shards[{index}]"))));
     Ok(Some(Database {
         name: entry.name.as_str().into(),
-        mode: if value.pool.as_ref().is_some_and(|pool| pool.mode() == pool::Mode::Session) { Mode::Session } else { Mode::Transaction },
         pool,
+        users: users_pools(value)?,
+        max_servers: value.pool.as_ref().map_or(0, |pool| pool.max_servers) as usize,
         credentials,
         shards: shards.collect::<Result<_, _>>()?,
         rules,
@@ -96,18 +87,12 @@ fn database(context: &Context<'_>, entry: &Entry<proto::Database>, refusals: &mu
     }))
 }
 
-fn pool_conf(pool: Option<&proto::Pool>) -> PoolConf {
-    let given = |value: fn(&proto::Pool) -> u32, default: u32| pool.map(value).filter(|value| *value > 0).unwrap_or(default);
-    let ms = |value: fn(&proto::Pool) -> u32, default: u32| u64::from(given(value, default)) * MILLIS;
-    // Here 0 has a meaning of its own: never.
-    let or_never = |value: fn(&proto::Pool) -> u32, default: u32| u64::from(pool.map_or(default, value)) * MILLIS;
-    PoolConf {
-        size: given(|pool| pool.size, DEFAULT_POOL_SIZE) as usize,
-        wait: ms(|pool| pool.wait_timeout_ms, DEFAULT_WAIT_MS),
-        idle: or_never(|pool| pool.idle_timeout_ms, DEFAULT_IDLE_MS),
-        lifetime: or_never(|pool| pool.max_lifetime_ms, DEFAULT_LIFETIME_MS),
-        connect: ms(|pool| pool.connect_timeout_ms, DEFAULT_CONNECT_MS),
-    }
+fn users_pools(database: &proto::Database) -> Result<BTreeMap<String, PoolConf>, Invalid> {
+    let pool_of = |(index, user): (usize, &proto::PoolUser)| {
+        let within = |invalid: Invalid| invalid.within(&format!("users[{index}].pool"));
+        Ok((user.name.clone(), PoolConf::new(user.pool.as_ref()).map_err(within)?))
+    };
+    database.users.iter().enumerate().map(pool_of).collect()
 }
 
 fn shard(context: &Context<'_>, database: &proto::Database, shard: &proto::Shard, pool: &PoolConf) -> Result<Shard, Invalid> {

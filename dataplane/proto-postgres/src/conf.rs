@@ -1,10 +1,11 @@
 //! What a configuration means to this protocol: compiled once, shared by all workers, immutable.
 
 use crate::auth::{Credentials, Method, User};
+use crate::pool_conf::PoolConf;
 use sql::Rules;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use wire::{Chain, Nanos, Target, TlsClient, TlsServer};
+use wire::{Chain, Target, TlsClient, TlsServer};
 
 /// All listeners and databases in force.
 #[derive(Default)]
@@ -40,23 +41,16 @@ impl Listener {
     }
 }
 
-/// When a server connection goes back to its pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// When the transaction ends.
-    Transaction,
-    /// When the client ends.
-    Session,
-}
-
 /// A back end.
 pub struct Database {
     /// Of the resource.
     pub name: Arc<str>,
-    /// See [`Mode`].
-    pub mode: Mode,
-    /// Sizes and times of each shard's pool.
+    /// Sizes and times of each shard's pool, and when a connection goes back to it.
     pub pool: PoolConf,
+    /// The same for users who have pools of their own.
+    pub users: BTreeMap<String, PoolConf>,
+    /// Server connections at most, per process and shard, over all its pools; 0: what the pools have.
+    pub max_servers: usize,
     /// For the servers; without them each client's own name is used, and pools are per user.
     pub credentials: Option<Credentials>,
     /// In the order of the resource: a `ShardId` is an index.
@@ -67,19 +61,17 @@ pub struct Database {
     pub rules_version: String,
 }
 
-/// `midstream.sql.v1.Pool` with its defaults filled in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PoolConf {
-    /// Per process and shard.
-    pub size: usize,
-    /// See `wire::pool::Limits`.
-    pub wait: Nanos,
-    /// See `wire::pool::Limits`.
-    pub idle: Nanos,
-    /// A connection is closed when it is free and older; 0: never.
-    pub lifetime: Nanos,
-    /// For connecting and logging in.
-    pub connect: Nanos,
+impl Database {
+    /// How a user's connections are pooled.
+    pub fn pool_of(&self, user: &str) -> &PoolConf {
+        self.users.get(user).unwrap_or(&self.pool)
+    }
+
+    /// Whose pools a user's connections come from: its own, where it has settings of its own or its name is what the servers know it by;
+    /// else those of everybody, who is called "".
+    pub fn owner<'a>(&self, user: &'a str) -> &'a str {
+        if self.credentials.is_some() && !self.users.contains_key(user) { "" } else { user }
+    }
 }
 
 /// One shard.

@@ -4,9 +4,11 @@ use crate::client::{Client, Phase};
 use crate::conf::{Conf, Endpoint};
 use crate::error::Error;
 use crate::machine::Postgres;
+use crate::pool_conf::Mode;
 use crate::server::Server;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use wire::pool::Limits;
 use wire::{Close, Io};
 
 impl Postgres {
@@ -54,7 +56,7 @@ impl Postgres {
     fn leave(&mut self, io: &mut dyn Io, client: &Client, server: &mut Server) {
         if server.expect.is_empty() && !server.is_copy_in && !server.is_doomed && !client.is_in_batch {
             // Session mode and statements that were not understood leave state as well: a client's end is rare enough to be thorough.
-            server.is_dirty |= self.backends.get(server.backend).is_some_and(|backend| backend.database.mode == crate::conf::Mode::Session);
+            server.is_dirty |= client.mode == Mode::Session;
             return self.give_back(io, server);
         }
         server.owner = None;
@@ -66,7 +68,7 @@ impl Postgres {
         server.is_closed = true;
         io.close(server.key, Close::Abort);
         if let Some(backend) = self.backends.get_mut(server.backend) {
-            backend.pool.lost();
+            backend.lose(server);
         }
         self.pump(io, server.backend);
     }
@@ -116,6 +118,9 @@ impl Postgres {
     fn move_client(&mut self, io: &mut dyn Io, client: &mut Client) {
         let listener = client.listener.clone();
         self.settle_in(client, &listener);
+        if client.seat.as_ref().is_some_and(|seat| !seat.is_of(&listener.database)) {
+            client.seat = Some(self.seats.keep(&listener.database, &client.user));
+        }
         let is_void = client.wanted.forget();
         let waited = client.waits.take();
         if let Some(backend) = waited.and_then(|index| self.backends.get_mut(index)) {
@@ -139,10 +144,9 @@ impl Postgres {
             let new = databases.get(&backend.database.name).filter(|new| is_same(backend, new)).cloned();
             match new {
                 Some(database) => {
-                    let limits = self.limits(&database);
                     let backend = &mut self.backends[index];
+                    backend.pool.limit(database.pool_of(&backend.user).limits(&self.worker));
                     backend.database = database;
-                    backend.pool.limit(limits);
                 }
                 None => self.retire(io, index),
             }
@@ -150,6 +154,7 @@ impl Postgres {
         let retired = |index: &usize| self.backends.get(*index).is_none_or(|backend| backend.is_retired);
         let sizes: BTreeMap<_, _> = databases.iter().map(|(name, database)| (name.clone(), database.shards.len())).collect();
         self.groups.retain(|(name, _), group| !group.iter().any(retired) && sizes.get(name) == Some(&group.len()));
+        self.warm(io);
         (0..self.backends.len()).for_each(|index| self.pump(io, index));
     }
 
@@ -157,7 +162,7 @@ impl Postgres {
         let backend = &mut self.backends[index];
         backend.is_retired = true;
         backend.meter.census([0; 4]);
-        for key in backend.pool.drain() {
+        while let Some(key) = self.backends[index].pool.evict() {
             self.close_server(io, key);
         }
     }
@@ -172,6 +177,9 @@ impl Postgres {
     /// The process ends: idle clients are told, the others when they are idle.
     pub(crate) fn drain(&mut self, io: &mut dyn Io) {
         self.is_draining = true;
+        for backend in &mut self.backends {
+            backend.pool.limit(Limits { min: 0, ..backend.pool.limits() });
+        }
         for key in self.clients.keys() {
             let Some(mut client) = self.clients.remove(key) else { continue };
             let is_idle =
@@ -201,4 +209,5 @@ fn is_same(backend: &crate::backend::Backend, new: &crate::conf::Database) -> bo
         && old_shard.targets.len() == new_shard.targets.len()
         && old_shard.targets.iter().zip(&new_shard.targets).all(same_places)
         && backend.database.credentials == new.credentials
+        && new.owner(&backend.user) == &*backend.user
 }

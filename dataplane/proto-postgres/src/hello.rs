@@ -112,6 +112,7 @@ impl Postgres {
                 out.extend_from_slice(AUTHENTICATION_OK);
                 client.phase = Phase::Welcome;
                 let listener = client.listener.clone();
+                client.seat = Some(self.seats.take(&listener.database, &client.user)?);
                 self.settle_in(client, &listener);
                 self.welcome(io, client);
             }
@@ -122,6 +123,7 @@ impl Postgres {
     /// What a session derives from its listener: again when the configuration changes.
     pub(crate) fn settle_in(&mut self, client: &mut Client, listener: &Listener) {
         client.backends = self.group(&listener.database, &client.user);
+        client.mode = listener.database.pool_of(&client.user).mode;
         let settings = |name| client.settings.get(name).unwrap_or("").as_bytes();
         client.context = Context::of(&[
             listener.name.as_bytes(),

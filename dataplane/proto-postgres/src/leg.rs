@@ -53,7 +53,10 @@ impl Postgres {
             match leg {
                 Ok(Leg::Wait) => return (at, Ok(Turn::On)),
                 Ok(Leg::On) => at += total,
-                Ok(Leg::Ready) => return (at + total, Ok(self.leg_ready(io, server, client))),
+                Ok(Leg::Ready) => {
+                    server.has_unread = rest.len() > total;
+                    return (at + total, Ok(self.leg_ready(io, server, client)));
+                }
                 Err(fault) => return (at, Err(fault)),
             }
         }

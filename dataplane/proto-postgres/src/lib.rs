@@ -24,6 +24,7 @@ mod end;
 mod error;
 mod extended;
 mod front;
+mod group;
 mod hello;
 mod leg;
 mod login;
@@ -31,14 +32,18 @@ mod machine;
 mod message;
 mod meter;
 mod parameters;
+mod pool_conf;
 mod query;
+mod quota;
 mod refuse;
 mod route;
 mod scatter;
+mod seats;
 mod server;
 mod settings;
 mod startup;
 mod statement;
+mod unread;
 
 pub use compile::compile;
 
@@ -46,12 +51,12 @@ use std::sync::Arc;
 
 /// The family, to start an engine with.
 pub fn family() -> Arc<dyn wire::Family> {
-    Arc::new(machine::PostgresFamily)
+    Arc::new(machine::PostgresFamily::default())
 }
 
 /// The machine of one worker with known random numbers, for transcripts.
 pub fn machine(worker: wire::Worker, seed: [u8; 32]) -> Box<dyn wire::Protocol> {
-    Box::new(machine::Postgres::new(worker, auth::Entropy::from_seed(seed)))
+    Box::new(machine::Postgres::new(worker, auth::Entropy::from_seed(seed), seats::Seats::default()))
 }
 
 /// For the fuzzer: reads bytes as a client's first packet and then as frontend messages; must neither panic nor loop.

@@ -8,6 +8,7 @@ use wire::{Close, Cursor, Event, Fault, Io, Key, TlsStart, Why};
 
 const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
 const VERSION: u32 = 3 << 16;
+const TERMINATE: &[u8] = b"X\0\0\0\x04";
 
 /// Why a login cannot succeed.
 enum Failed {
@@ -131,13 +132,25 @@ impl Postgres {
 
     fn server_ready(&mut self, io: &mut dyn Io, server: &mut Server) {
         server.phase = Phase::Ready;
-        server.born = io.now();
         io.disarm(server.key, timer::LOGIN);
         let Some(backend) = self.backends.get_mut(server.backend) else { return };
         backend.last_error.clear();
-        let next = backend.pool.ready(server.key, io.now());
+        let (term, next) = backend.pool.ready(server.key, io.now());
+        server.term = term;
         self.hand_over(io, server, next);
+        self.close_surplus(io, server);
         self.pump(io, server.backend);
+    }
+
+    /// The pool was retired, or did without it, while it was dialled.
+    fn close_surplus(&mut self, io: &mut dyn Io, server: &mut Server) {
+        let Some(backend) = self.backends.get_mut(server.backend).filter(|_| server.is_idle) else { return };
+        if backend.is_retired || backend.pool.is_over(server.term, io.now()) {
+            backend.pool.lost_idle(server.key);
+            server.is_closed = true;
+            io.out(server.key).extend_from_slice(TERMINATE);
+            io.close(server.key, Close::Flush);
+        }
     }
 
     fn bad_login(&mut self, io: &mut dyn Io, server: &Server, what: &str) -> Fault {
@@ -159,10 +172,10 @@ impl Postgres {
         let Some(backend) = self.backends.get_mut(index) else { return };
         backend.last_error = why.into();
         backend.next = backend.next.wrapping_add(1);
-        backend.pool.refused(io.now());
+        backend.pool.refused(io.now(), io.random());
         backend.meter.error("connect");
         let error = Error::statement("08006", format!("no connection to {}: {why}", backend.name()));
-        while let Some(waiter) = self.backends.get_mut(index).filter(|_| is_lasting).and_then(|backend| backend.pool.expired(u64::MAX)) {
+        for waiter in if is_lasting { backend.pool.dismiss() } else { Vec::new() } {
             self.fail_waiter(io, waiter, error.clone());
         }
         self.pump(io, index);
@@ -180,6 +193,10 @@ impl Postgres {
             Event::Timer(timer::LOGIN) if !matches!(server.phase, Phase::Ready) => {
                 io.close(key, Close::Abort);
                 return self.server_gone(io, server, &Why::Refused("the connection was not ready in time (pool.connectTimeout)".into()));
+            }
+            Event::Timer(timer::CHECK) if server.is_checking => {
+                io.close(key, Close::Abort);
+                return self.server_gone(io, server, &Why::Broken("it did not answer".into()));
             }
             _ => {}
         }
@@ -209,7 +226,7 @@ impl Postgres {
         if server.is_idle {
             backend.pool.lost_idle(server.key);
         } else {
-            backend.pool.lost();
+            backend.lose(server);
             backend.meter.error("lost");
         }
         self.pump(io, server.backend);
@@ -218,7 +235,7 @@ impl Postgres {
     /// Closes a connection that nobody has.
     pub(crate) fn close_server(&mut self, io: &mut dyn Io, key: Key) {
         if self.servers.remove(key).is_some() {
-            io.out(key).extend_from_slice(b"X\0\0\0\x04");
+            io.out(key).extend_from_slice(TERMINATE);
             io.close(key, Close::Flush);
         }
     }

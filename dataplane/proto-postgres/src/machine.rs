@@ -9,6 +9,7 @@ use crate::client::{Client, Phase};
 use crate::conf::Conf;
 use crate::error::Error;
 use crate::meter::ListenerMeter;
+use crate::seats::Seats;
 use crate::server::Server;
 use crate::statement::Interned;
 use hashbrown::HashMap;
@@ -31,11 +32,15 @@ pub mod timer {
     pub const DELAY: u32 = 1;
     /// A server did not finish the login.
     pub const LOGIN: u32 = 2;
+    /// A server that was idle for long did not say that it is alive.
+    pub const CHECK: u32 = 4;
 }
 
 /// PostgreSQL, one per process.
-#[derive(Debug)]
-pub struct PostgresFamily;
+#[derive(Default)]
+pub struct PostgresFamily {
+    seats: Seats,
+}
 
 impl Family for PostgresFamily {
     fn name(&self) -> &'static str {
@@ -43,7 +48,7 @@ impl Family for PostgresFamily {
     }
 
     fn build(&self, worker: Worker) -> Box<dyn Protocol> {
-        Box::new(Postgres::new(worker, Entropy::from_system()))
+        Box::new(Postgres::new(worker, Entropy::from_system(), self.seats.clone()))
     }
 }
 
@@ -60,6 +65,8 @@ pub struct Postgres {
     /// The pools of a database, by shard; the second name is the user where pools are per user.
     pub(crate) groups: Groups,
     pub(crate) entropy: Entropy,
+    /// Of all workers.
+    pub(crate) seats: Seats,
     pub(crate) interned: Interned,
     pub(crate) lexer: Lexer,
     pub(crate) flows: FlowTable,
@@ -71,7 +78,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// Before any configuration.
-    pub fn new(worker: Worker, entropy: Entropy) -> Postgres {
+    pub fn new(worker: Worker, entropy: Entropy, seats: Seats) -> Postgres {
         Postgres {
             worker,
             conf: Arc::default(),
@@ -80,6 +87,7 @@ impl Postgres {
             backends: Vec::new(),
             groups: HashMap::new(),
             entropy,
+            seats,
             interned: Interned::default(),
             lexer: Lexer::default(),
             flows: FlowTable::new(FLOW_BUDGET),

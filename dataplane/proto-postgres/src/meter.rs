@@ -48,6 +48,8 @@ pub struct PoolMeter {
     registry: Arc<Registry>,
     backend: String,
     gauges: [Gauge; 4],
+    /// What this pool has added to them: several pools may have the same name.
+    last: [u64; 4],
 }
 
 impl PoolMeter {
@@ -60,13 +62,14 @@ impl PoolMeter {
             registry.gauge("midstream_pool_connections", labels)
         };
         let gauges = [state("active"), state("idle"), state("connecting"), registry.gauge("midstream_pool_waiting", labels())];
-        PoolMeter { registry: registry.clone(), backend: backend.into(), gauges }
+        PoolMeter { registry: registry.clone(), backend: backend.into(), gauges, last: [0; 4] }
     }
 
     /// The pool's census.
-    pub fn census(&self, census: [usize; 4]) {
-        for (gauge, value) in self.gauges.iter().zip(census) {
-            gauge.set(value as u64);
+    pub fn census(&mut self, census: [usize; 4]) {
+        for ((gauge, last), value) in self.gauges.iter().zip(&mut self.last).zip(census) {
+            gauge.set(gauge.get().wrapping_sub(*last).wrapping_add(value as u64));
+            *last = value as u64;
         }
     }
 

@@ -11,7 +11,8 @@ use crate::settings::Settings;
 use crate::statement::{OnServer, Prepared};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use wire::{Key, Nanos, TlsClient};
+use wire::pool::Term;
+use wire::{Key, TlsClient};
 
 /// How far a connection is.
 pub enum Phase {
@@ -143,10 +144,14 @@ pub struct Server {
     pub is_dirty: bool,
     /// Not to be given on: it ended itself, the pool is gone.
     pub is_doomed: bool,
+    /// Bytes stand behind the answer that was the last one owed. They belong to nobody: it is not given on with them.
+    pub has_unread: bool,
     /// We closed it; it is not put back.
     pub is_closed: bool,
-    /// When it became ready.
-    pub born: Nanos,
+    /// It was idle for long and is asked whether it is alive.
+    pub is_checking: bool,
+    /// What its times are reckoned from.
+    pub term: Term,
     /// CancelRequests under way for it.
     pub cancels: u32,
 }
@@ -175,8 +180,10 @@ impl Server {
             quiet_error: None,
             is_dirty: false,
             is_doomed: false,
+            has_unread: false,
             is_closed: false,
-            born: 0,
+            is_checking: false,
+            term: Term::default(),
             cancels: 0,
         }
     }
@@ -184,6 +191,11 @@ impl Server {
     /// Whether the client sees what comes next. Rows are the bulk of what comes, so this is asked once per message and not more.
     pub fn is_heard(&self) -> bool {
         self.owner.is_some() && !self.expect.front().is_some_and(Expect::is_quiet)
+    }
+
+    /// Whether a row is the client's: one that nobody asked for is not.
+    pub fn is_row_heard(&self) -> bool {
+        self.owner.is_some() && self.expect.front().is_some_and(|expect| !expect.is_quiet())
     }
 
     /// Remembers a ParameterStatus.

@@ -2,15 +2,25 @@
 //!
 //! ```text
 //! acquire --idle one (LIFO)--> Leased           release --longest waiter--> hand-off, else idle
+//!         |--idle for long---> Check: queued, and the connection is asked --checked--^
 //!         \--none----------> Queued (FIFO) ---- ready ------------------^
 //!                             `-- deadline passed: expired
 //! ```
 //!
 //! LIFO over idle connections lets the ones that are not needed grow old and be closed; FIFO over waiters keeps the tail flat; the
 //! direct hand-off means that a newcomer never overtakes a waiter. Connections whose dial failed are tried again with a growing pause,
-//! and waiters keep their place meanwhile.
+//! and waiters keep their place meanwhile. Every time of a connection is jittered, so that what was opened together does not end together.
+
+#[cfg(test)]
+mod chaos;
+mod limits;
+#[cfg(test)]
+mod tests;
+
+pub use limits::{CHECK_AFTER, Limits, Term};
 
 use crate::key::{Key, MILLIS, Nanos, SECONDS};
+use limits::Dice;
 use std::collections::VecDeque;
 
 /// The pause after the first failed dial; doubles with each further one.
@@ -18,30 +28,13 @@ const BACKOFF_FIRST: Nanos = 50 * MILLIS;
 /// The longest pause: a back end that returns is found within this time.
 const BACKOFF_MAX: Nanos = 2 * SECONDS;
 
-/// Sizes and times of a pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Connections at most, those being dialled included; at least one.
-    pub size: usize,
-    /// How long a waiter waits.
-    pub wait: Nanos,
-    /// An idle connection is given up after this; 0: never.
-    pub idle: Nanos,
-}
-
-impl Limits {
-    /// One worker's share of a size that holds for the process, at least one.
-    pub fn share(size: usize, worker: usize, workers: usize) -> usize {
-        let workers = workers.max(1);
-        (size / workers + usize::from(worker < size % workers)).max(1)
-    }
-}
-
 /// The answer to [`Pool::acquire`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acquired {
     /// Take this connection.
     Leased(Key),
+    /// Wait, as with `Queued`, and ask this connection whether it is alive: [`Pool::checked`] or [`Pool::lost_check`] when it is known.
+    Check(Key),
     /// Wait; it will be handed over by [`Pool::ready`] or [`Pool::release`], or [`Pool::expired`] names the waiter.
     Queued,
 }
@@ -50,11 +43,13 @@ pub enum Acquired {
 struct Idle {
     server: Key,
     since: Nanos,
+    term: Term,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Waiter {
     who: Key,
+    since: Nanos,
     deadline: Nanos,
 }
 
@@ -62,18 +57,23 @@ struct Waiter {
 #[derive(Debug)]
 pub struct Pool {
     limits: Limits,
+    dice: Dice,
     idle: VecDeque<Idle>,
     waiters: VecDeque<Waiter>,
     dialling: usize,
+    /// Leased, being cleaned, being checked.
     active: usize,
+    /// Of those, how many are being checked for a waiter.
+    checking: usize,
     failures: u32,
     not_before: Nanos,
 }
 
 impl Pool {
-    /// An empty pool.
-    pub fn new(limits: Limits) -> Pool {
-        Pool { limits, idle: VecDeque::new(), waiters: VecDeque::new(), dialling: 0, active: 0, failures: 0, not_before: 0 }
+    /// An empty pool. `seed` makes its jitter: the same each time for the same seed.
+    pub fn new(limits: Limits, seed: u64) -> Pool {
+        let (idle, waiters) = (VecDeque::new(), VecDeque::new());
+        Pool { limits, dice: Dice(seed), idle, waiters, dialling: 0, active: 0, checking: 0, failures: 0, not_before: 0 }
     }
 
     /// Other limits from now on; a pool that is too large shrinks as its connections come back.
@@ -86,64 +86,123 @@ impl Pool {
         self.limits
     }
 
-    /// A connection for `who`, or a place in the queue. After `Queued` ask [`Pool::dial`] and [`Pool::next`].
+    /// A connection for `who`, who must not wait already, or a place in the queue. After `Queued` ask [`Pool::dial`] and [`Pool::next`].
     pub fn acquire(&mut self, who: Key, now: Nanos) -> Acquired {
-        if self.waiters.is_empty()
-            && let Some(idle) = self.idle.pop_back()
-        {
-            self.active += 1;
-            return Acquired::Leased(idle.server);
+        debug_assert!(!self.waiters.iter().any(|waiter| waiter.who == who), "one place per client");
+        let found = self.idle.pop_back();
+        self.active += usize::from(found.is_some());
+        match found {
+            Some(idle) if now.saturating_sub(idle.since) < CHECK_AFTER && self.waiters.is_empty() => return Acquired::Leased(idle.server),
+            _ => self.waiters.push_back(Waiter { who, since: now, deadline: now.saturating_add(self.limits.wait) }),
         }
-        if !self.waiters.iter().any(|waiter| waiter.who == who) {
-            self.waiters.push_back(Waiter { who, deadline: now.saturating_add(self.limits.wait) });
-        }
-        Acquired::Queued
+        self.checking += usize::from(found.is_some());
+        found.map_or(Acquired::Queued, |idle| Acquired::Check(idle.server))
     }
 
     /// Whether one more connection is to be dialled now: call until it says no, and dial each time it says yes.
     pub fn dial(&mut self, now: Nanos) -> bool {
-        let wanted = self.waiters.len() > self.dialling && self.len() < self.limits.size.max(1) && now >= self.not_before;
-        // While the back end refuses, one attempt at a time.
-        let dial = wanted && (self.failures == 0 || self.dialling == 0);
+        let dial = self.wants(now);
         self.dialling += usize::from(dial);
         dial
     }
 
-    /// A dialled connection is ready for use: leased to the waiter that is returned, or idle.
-    pub fn ready(&mut self, server: Key, now: Nanos) -> Option<Key> {
+    /// What [`Pool::dial`] would say, for who has conditions of its own.
+    pub fn wants(&self, now: Nanos) -> bool {
+        now >= self.not_before && self.dial_at().is_some_and(|at| at <= now)
+    }
+
+    /// From when on another connection is wanted, but for the pause after a failure.
+    fn dial_at(&self) -> Option<Nanos> {
+        // While the back end refuses, one attempt at a time; and nobody waits for those that are dialled ahead and in reserve.
+        let is_alone = self.dialling == 0;
+        if self.failures > 0 && !is_alone {
+            return None;
+        }
+        let size = self.limits.size.max(1);
+        let is_wanted = self.waiters.len() > self.dialling + self.checking;
+        match self.waiters.front().filter(|_| is_wanted) {
+            Some(_) if self.len() < size => Some(0),
+            Some(first) if is_alone && self.len() < size.saturating_add(self.limits.reserve) => {
+                Some(first.since.saturating_add(self.limits.reserve_after))
+            }
+            _ => (is_alone && self.len() < self.limits.min.min(size)).then_some(0),
+        }
+    }
+
+    /// A dialled connection is ready for use: what its times are reckoned from, and the waiter that it is leased to; without one it is idle.
+    pub fn ready(&mut self, server: Key, now: Nanos) -> (Term, Option<Key>) {
         self.dialling = self.dialling.saturating_sub(1);
         self.failures = 0;
         self.not_before = 0;
         self.active += 1;
-        self.release(server, now)
+        let term = Term { born: now, dice: self.dice.roll() };
+        (term, self.release(server, term, now))
     }
 
-    /// A dialled connection never became ready.
-    pub fn refused(&mut self, now: Nanos) {
+    /// A dialled connection never became ready. `dice` is a random number: up to a quarter is added to the pause, so that those who lost
+    /// a back end together do not return together.
+    pub fn refused(&mut self, now: Nanos, dice: u64) {
         self.dialling = self.dialling.saturating_sub(1);
+        if self.failures > 0 && now < self.not_before {
+            return; // one of several that were dialled side by side: they have failed once, together
+        }
         let pause = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1);
-        self.not_before = now.saturating_add(pause);
+        self.not_before = now.saturating_add(pause).saturating_add(dice % (pause / 4));
+    }
+
+    /// The same, where another server is to be asked at once.
+    pub fn passed_over(&mut self, now: Nanos) {
+        self.dialling = self.dialling.saturating_sub(1);
+        self.failures = self.failures.max(1);
+        self.not_before = now;
+    }
+
+    /// A connection that was not dialled for this pool becomes one of it: say [`Pool::ready`] next.
+    pub fn adopt(&mut self) {
+        self.dialling += 1;
+    }
+
+    /// Takes all waiters out of the queue.
+    pub fn dismiss(&mut self) -> Vec<Key> {
+        self.waiters.drain(..).map(|waiter| waiter.who).collect()
     }
 
     /// A leased connection is clean and free again: it goes straight to the waiter that is returned, or idle.
-    pub fn release(&mut self, server: Key, now: Nanos) -> Option<Key> {
+    #[inline]
+    pub fn release(&mut self, server: Key, term: Term, now: Nanos) -> Option<Key> {
         if let Some(waiter) = self.waiters.pop_front() {
             return Some(waiter.who);
         }
         self.active = self.active.saturating_sub(1);
-        self.idle.push_back(Idle { server, since: now });
+        self.idle.push_back(Idle { server, since: now, term });
         None
     }
 
-    /// Whether a returned connection is to be closed because the pool was made smaller.
-    pub fn is_over(&self) -> bool {
-        self.len() > self.limits.size.max(1)
+    /// A connection that was to be checked is alive: as [`Pool::release`].
+    pub fn checked(&mut self, server: Key, term: Term, now: Nanos) -> Option<Key> {
+        self.checking = self.checking.saturating_sub(1);
+        self.release(server, term, now)
+    }
+
+    /// Whether a connection that comes back is to be closed: it is too old, or one too many.
+    #[inline]
+    pub fn is_over(&self, term: Term, now: Nanos) -> bool {
+        let surplus = self.len().saturating_sub(self.limits.size.max(1));
+        // What was opened in reserve stays while somebody waits.
+        let is_surplus = surplus > if self.waiters.is_empty() { 0 } else { self.limits.reserve };
+        is_surplus || self.limits.ends(term) <= now
     }
 
     /// A leased connection is gone.
     pub fn lost(&mut self) {
         self.active = self.active.saturating_sub(1);
+    }
+
+    /// A connection that was to be checked is gone.
+    pub fn lost_check(&mut self) {
+        self.checking = self.checking.saturating_sub(1);
+        self.lost();
     }
 
     /// An idle connection is gone. False if it was not idle.
@@ -164,25 +223,38 @@ impl Pool {
         self.waiters.pop_front().map(|waiter| waiter.who)
     }
 
-    /// The next idle connection that nobody needed for `limits.idle`; it has left the pool and is to be closed.
+    /// The next idle connection that is too old, or that nobody needed for too long; it has left the pool and is to be closed.
     pub fn stale(&mut self, now: Nanos) -> Option<Key> {
-        if self.limits.idle == 0 {
-            return None;
-        }
-        self.idle.front().filter(|idle| idle.since.saturating_add(self.limits.idle) <= now)?;
-        self.idle.pop_front().map(|idle| idle.server)
+        let at = self.idle.iter().position(|idle| self.idle_ends(idle) <= now)?;
+        self.idle.remove(at).map(|idle| idle.server)
     }
 
-    /// Takes all idle connections out, to close them.
-    pub fn drain(&mut self) -> Vec<Key> {
-        self.idle.drain(..).map(|idle| idle.server).collect()
+    fn idle_ends(&self, idle: &Idle) -> Nanos {
+        let unneeded = if self.len() > self.limits.min { self.limits.idle_until(idle.term, idle.since) } else { Nanos::MAX };
+        unneeded.min(self.limits.ends(idle.term))
+    }
+
+    /// When the connection that became idle last is to be looked at: cheaper than [`Pool::next`], for the hot path.
+    #[inline]
+    pub fn last_idle_ends(&self) -> Nanos {
+        self.idle.back().map_or(Nanos::MAX, |idle| self.idle_ends(idle))
+    }
+
+    /// The connection that is idle for longest.
+    pub fn oldest_idle(&self) -> Option<Key> {
+        self.idle.front().map(|idle| idle.server)
+    }
+
+    /// Takes the longest idle connection out, to close it.
+    pub fn evict(&mut self) -> Option<Key> {
+        self.idle.pop_front().map(|idle| idle.server)
     }
 
     /// When [`Pool::dial`], [`Pool::expired`] or [`Pool::stale`] may have something to say next.
     pub fn next(&self) -> Option<Nanos> {
         let deadline = self.waiters.front().map(|waiter| waiter.deadline);
-        let dial = (self.waiters.len() > self.dialling && self.not_before > 0 && self.len() < self.limits.size.max(1)).then_some(self.not_before);
-        let stale = self.idle.front().filter(|_| self.limits.idle > 0).map(|idle| idle.since.saturating_add(self.limits.idle));
+        let dial = self.dial_at().map(|at| at.max(self.not_before)).filter(|at| *at > 0);
+        let stale = self.idle.iter().map(|idle| self.idle_ends(idle)).min().filter(|at| *at < Nanos::MAX);
         [deadline, dial, stale].into_iter().flatten().min()
     }
 
@@ -201,115 +273,18 @@ impl Pool {
         [self.active, self.idle.len(), self.dialling, self.waiters.len()]
     }
 
+    /// How long the one that waits longest has waited.
+    pub fn longest_wait(&self, now: Nanos) -> Nanos {
+        self.waiters.front().map_or(0, |waiter| now.saturating_sub(waiter.since))
+    }
+
+    /// How many are being asked whether they are alive.
+    pub fn checking(&self) -> usize {
+        self.checking
+    }
+
     /// Whether the last dial failed: for the message to a waiter whose time is up.
     pub fn is_failing(&self) -> bool {
         self.failures > 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(slot: u32) -> Key {
-        Key { slot, generation: 0 }
-    }
-
-    fn pool(size: usize) -> Pool {
-        Pool::new(Limits { size, wait: SECONDS, idle: 10 * SECONDS })
-    }
-
-    /// A pool of `size` with all connections idle, keys 100, 101, ...
-    fn filled(size: u32) -> Pool {
-        let mut pool = pool(size as usize);
-        for n in 0..size {
-            pool.acquire(key(n), 0);
-            assert!(pool.dial(0));
-        }
-        for n in 0..size {
-            assert_eq!(pool.ready(key(100 + n), 0), Some(key(n)));
-        }
-        for n in 0..size {
-            assert_eq!(pool.release(key(100 + n), u64::from(n)), None);
-        }
-        pool
-    }
-
-    #[test]
-    fn the_last_one_back_is_the_first_one_out() {
-        let mut pool = filled(2);
-        assert_eq!(pool.acquire(key(1), 5), Acquired::Leased(key(101)));
-        assert_eq!(pool.acquire(key(2), 5), Acquired::Leased(key(100)));
-        assert_eq!(pool.census(), [2, 0, 0, 0]);
-    }
-
-    #[test]
-    fn a_released_connection_goes_to_the_longest_waiter() {
-        let mut pool = filled(1);
-        assert_eq!(pool.acquire(key(1), 5), Acquired::Leased(key(100)));
-        assert_eq!(pool.acquire(key(2), 6), Acquired::Queued);
-        assert_eq!(pool.acquire(key(3), 7), Acquired::Queued);
-        assert!(!pool.dial(7), "the pool is full");
-        assert_eq!(pool.release(key(100), 8), Some(key(2)));
-        pool.forget(key(3));
-        assert_eq!(pool.release(key(100), 9), None);
-    }
-
-    #[test]
-    fn asking_twice_keeps_one_place() {
-        let mut pool = pool(5);
-        pool.acquire(key(1), 0);
-        pool.acquire(key(1), 0);
-        assert!(pool.dial(0));
-        assert!(!pool.dial(0));
-        assert_eq!(pool.census(), [0, 0, 1, 1]);
-    }
-
-    #[test]
-    fn a_waiter_whose_time_is_up_leaves() {
-        let mut pool = filled(1);
-        pool.acquire(key(1), 0);
-        pool.acquire(key(2), 10);
-        assert_eq!(pool.next(), Some(SECONDS + 10));
-        assert_eq!(pool.expired(SECONDS), None);
-        assert_eq!(pool.expired(SECONDS + 10), Some(key(2)));
-        assert_eq!(pool.release(key(100), SECONDS + 11), None);
-    }
-
-    #[test]
-    fn a_refusing_back_end_is_tried_one_dial_at_a_time_with_growing_pauses() {
-        let mut pool = pool(5);
-        for n in 0..3 {
-            pool.acquire(key(n), 0);
-        }
-        assert!(pool.dial(0) && pool.dial(0) && pool.dial(0));
-        for _ in 0..3 {
-            pool.refused(0);
-        }
-        let again = pool.next().unwrap();
-        assert_eq!(again, 4 * BACKOFF_FIRST);
-        assert!(!pool.dial(again - 1));
-        assert!(pool.dial(again));
-        assert!(!pool.dial(again), "one at a time");
-        assert_eq!(pool.ready(key(100), again), Some(key(0)));
-        assert!(pool.dial(again), "and freely again");
-    }
-
-    #[test]
-    fn what_nobody_needs_grows_stale_from_the_bottom() {
-        let mut pool = filled(2);
-        assert_eq!(pool.next(), Some(10 * SECONDS));
-        assert_eq!(pool.stale(10 * SECONDS), Some(key(100)));
-        assert_eq!(pool.stale(10 * SECONDS), None);
-        assert_eq!(pool.len(), 1);
-        assert!(pool.lost_idle(key(101)));
-        assert!(pool.is_empty());
-    }
-
-    #[test]
-    fn a_process_size_is_divided_among_workers() {
-        let shares: Vec<usize> = (0..4).map(|worker| Limits::share(6, worker, 4)).collect();
-        assert_eq!(shares, [2, 2, 1, 1]);
-        assert_eq!(Limits::share(1, 3, 4), 1);
     }
 }

@@ -1,11 +1,13 @@
 //! One worker with a listener "shop", as the words of a transcript want it.
 //!
 //! `scram`, `md5`: how clients log in (user ann, password secret); `session`: the pool's mode; `login`: the Database has credentials;
-//! `two`: a pool of two connections instead of one; `shards`: two shards, the table orders lies on both by customer_id; `rules`: a filter
+//! `two`: a pool of two connections instead of one; `min`, `reserve`, `few`, `quota`: one connection is kept, one is in reserve for who
+//! waits for 100 ms, two clients are let in, there is one connection over all pools; `users`: bob has a pool of his own, in session mode,
+//! for one client; `patient`: clients wait for 5 s; `shards`: two shards, the table orders lies on both by customer_id; `rules`: a filter
 //! that denies the table `secret` and delays `slow`.
 
 use config::proto::midstream::core::v1::{Credentials, User};
-use config::proto::midstream::sql::v1::{Database, Engine, Hash, KeyType, Pool, Shard, Sharding, SqlProxy, Table, pool, sql_proxy, table};
+use config::proto::midstream::sql::v1::{Database, Engine, Hash, KeyType, Pool, PoolUser, Shard, Sharding, SqlProxy, Table, pool, sql_proxy, table};
 use config::proto::skeleton;
 use config::{Context, Local, Raw, Set, types};
 use prost::Message;
@@ -47,16 +49,15 @@ pub fn worker(with: &str) -> Sim {
 }
 
 fn raws(has: &dyn Fn(&str) -> bool) -> Vec<Raw> {
-    let mode = if has("session") { pool::Mode::Session } else { pool::Mode::Transaction };
-    let size = if has("two") { 2 } else { 1 };
     let shards: &[(&str, u32)] = if has("shards") { &[("s0", 5441), ("s1", 5442)] } else { &[("s0", 5441)] };
     let database = Database {
         name: "shop".into(),
         engine: Engine::Postgres.into(),
         credentials: has("login").then(|| Credentials { user: "app".into(), password_secret: "app".into() }),
-        pool: Some(Pool { mode: mode.into(), size, wait_timeout_ms: 1_000, connect_timeout_ms: 1_000, ..Pool::default() }),
+        pool: Some(pool(has)),
         shards: shards.iter().map(|(name, _)| Shard { name: (*name).into(), cluster: format!("shop/{name}"), database: "shop".into() }).collect(),
         tls: None,
+        users: if has("users") { vec![bob()] } else { vec![] },
     };
     let mut raws = vec![raw(types::DATABASE, "shop", &database), secret("ann", "secret"), secret("app", "pencil"), listener(has)];
     raws.extend(shards.iter().map(|(name, port)| raw(types::ENDPOINTS, &format!("shop/{name}"), &endpoints(*port))));
@@ -64,6 +65,28 @@ fn raws(has: &dyn Fn(&str) -> bool) -> Vec<Raw> {
         raws.push(raw(types::SHARDING, "shop", &sharding()));
     }
     raws
+}
+
+fn pool(has: &dyn Fn(&str) -> bool) -> Pool {
+    let one_if = |word| u32::from(has(word));
+    Pool {
+        mode: if has("session") { pool::Mode::Session } else { pool::Mode::Transaction }.into(),
+        size: 1 + one_if("two"),
+        min_size: one_if("min"),
+        reserve_size: one_if("reserve"),
+        reserve_timeout_ms: 100,
+        max_clients: 2 * one_if("few"),
+        max_servers: one_if("quota"),
+        wait_timeout_ms: if has("patient") { 5_000 } else { 1_000 },
+        idle_timeout_ms: 600_000,
+        max_lifetime_ms: 3_600_000,
+        connect_timeout_ms: 1_000,
+    }
+}
+
+fn bob() -> PoolUser {
+    let session = Pool { mode: pool::Mode::Session.into(), size: 1, max_clients: 1, wait_timeout_ms: 1_000, ..Pool::default() };
+    PoolUser { name: "bob".into(), pool: Some(session) }
 }
 
 fn sharding() -> Sharding {

@@ -1,0 +1,20 @@
+//! What stands behind the last answer that a server owes. It is never given to the next client.
+
+use crate::back::parameter;
+use crate::message::{self, HEADER, Head, head};
+use crate::server::Server;
+
+/// How long the notices, notifications and parameters at the front are that are all here; parameters are remembered.
+pub fn asides(server: &mut Server, bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..)
+        && let Head::Frame { tag: tag @ (b'S' | b'N' | b'A'), total } = head(rest, message::backend_limit)
+        && let Some(body) = rest.get(HEADER..total)
+    {
+        if tag == b'S' {
+            parameter(server, body);
+        }
+        at += total;
+    }
+    at
+}
