@@ -37,7 +37,7 @@ class Kafka:
         self.workloads = [Workload("consume", "s/GB", self._consume), Workload("produce", "s/GB", _produce)]
         self.targets = [
             *[Target(name, "parse", ("haproxy", name), 1.5) for name in ("consume", "produce")],
-            *[Target(name, "parse", ("direct", name), 0.9, of_direct=True) for name in ("consume", "produce")],
+            *[Target(name, "parse", ("direct", name), 0.9, what="rate") for name in ("consume", "produce")],
         ]
         self._groups = 0
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from tests.bench.measure import Done, Sample, Spread, ratios, sample, settle, verdict
 
 PEERS = ("envoy", "nutcracker", "pgbouncer", "haproxy")
+
+
+What = Literal["cpu", "rate", "p99"]
+FIGURE: dict[str, Callable[[Sample], float]] = {"cpu": lambda one: one.cpu_s, "rate": lambda one: one.per_second, "p99": lambda one: one.p99_s}
 
 
 class Rung(NamedTuple):
@@ -30,13 +34,18 @@ class Workload(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A ratio that was promised: CPU of `ours` to that of `theirs`, or, with `of_direct`, throughput."""
+    """A ratio that was promised, of `ours` to `theirs`."""
 
     workload: str
     ours: str
     theirs: tuple[str, str]  # rung and workload: PgBouncer 1.18 has only the simple figure
     limit: float
-    of_direct: bool = False
+    what: What = "cpu"
+
+    @property
+    def is_floor(self) -> bool:
+        """Throughput must reach the limit; everything else must stay below it."""
+        return self.what == "rate"
 
 
 class Family(Protocol):
@@ -71,19 +80,19 @@ class Results:
             if name == workload.name:
                 yield rung, Spread.of([one.cpu_s for one in samples]), Spread.of([one.per_second for one in samples])
 
-    def ratio(self, workload: str, ours: str, theirs: tuple[str, str], *, rate: bool = False) -> Spread | None:
+    def ratio(self, workload: str, ours: str, theirs: tuple[str, str], what: What = "cpu") -> Spread | None:
         """Of our figure to theirs, None when one of the two was not measured."""
         samples = self.samples.get((workload, ours)), self.samples.get((theirs[1], theirs[0]))
         if not all(samples):
             return None
-        our, their = ([one.per_second if rate else one.cpu_s for one in found or []] for found in samples)
+        our, their = ([FIGURE[what](one) for one in found or []] for found in samples)
         return ratios(our, their)
 
     def verdicts(self) -> Iterable[Verdict]:
         for target in self.family.targets:
-            found = self.ratio(target.workload, target.ours, target.theirs, rate=target.of_direct)
+            found = self.ratio(target.workload, target.ours, target.theirs, target.what)
             if found is not None:
-                yield Verdict(target, found, verdict(found, target.limit, at_least=target.of_direct))
+                yield Verdict(target, found, verdict(found, target.limit, at_least=target.is_floor))
 
 
 def climb(family: Family, rungs: list[Rung], rounds: int, scale: float, tell: Callable[[str], None]) -> Results:

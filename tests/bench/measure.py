@@ -13,10 +13,11 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Done(NamedTuple):
-    """What a load generator did: operations (or GB), and how many of them in a second by its own clock."""
+    """What a load generator did: operations (or GB), how many of them in a second by its own clock, and where it says so, the 99th percentile."""
 
     operations: float
     per_second: float
+    p99_s: float = 0.0
 
 
 class Sample(NamedTuple):
@@ -24,6 +25,7 @@ class Sample(NamedTuple):
 
     cpu_s: float
     per_second: float
+    p99_s: float = 0.0
 
 
 class Spread(NamedTuple):
@@ -42,7 +44,7 @@ def sample(pid: int | None, work: Callable[[], Done]) -> Sample:
     """Runs `work` and gives the CPU time that process `pid` took for it."""
     before = cpu_s(pid)
     done = work()
-    return Sample((cpu_s(pid) - before) / done.operations, done.per_second)
+    return Sample((cpu_s(pid) - before) / done.operations, done.per_second, done.p99_s)
 
 
 def cpu_s(pid: int | None) -> float:

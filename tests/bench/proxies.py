@@ -90,7 +90,7 @@ def nutcracker(stack: ExitStack, servers: list[str]) -> Rung:
     return _start(stack, "nutcracker", [program, *arguments], [port], {"config.yaml": yaml.safe_dump({"pool": pool})})
 
 
-def pgbouncer(stack: ExitStack, server: str, database: str, user: str, password: str) -> Rung:
+def pgbouncer(stack: ExitStack, server: str, database: str, user: str, password: str, pool: int = CONNECTIONS) -> Rung:
     port = ports.free()
     host, _, server_port = server.partition(":")
     config = f"""[databases]
@@ -102,7 +102,8 @@ unix_socket_dir =
 auth_type = trust
 auth_file = users.txt
 pool_mode = transaction
-default_pool_size = {CONNECTIONS}
+default_pool_size = {pool}
+max_client_conn = 2000
 ignore_startup_parameters = extra_float_digits
 """
     files = {"pgbouncer.ini": config, "users.txt": f'"{user}" "{password}"\n'}

@@ -14,6 +14,7 @@ from rich.table import Table
 from tests.bench.ladder import PEERS, Results, Verdict, Workload
 from tests.bench.measure import Spread
 
+CALLED = {"cpu": "CPU", "rate": "throughput", "p99": "99th percentile"}
 PER_UNIT = {"us": 1e6, "s/GB": 1.0}
 
 
@@ -70,11 +71,11 @@ def rows(results: list[Results]) -> Iterator[tuple[str, ...]]:
 def promise(verdict: Verdict) -> str:
     target = verdict.target
     theirs = target.theirs[0] if target.theirs[1] == target.workload else " ".join(target.theirs)
-    return f"{target.workload}, {target.ours}: {'throughput' if target.of_direct else 'CPU'} to {theirs}"
+    return f"{target.workload}, {target.ours}: {CALLED[target.what]} to {theirs}"
 
 
 def limit(verdict: Verdict) -> str:
-    return f"{'>=' if verdict.target.of_direct else '<='} {verdict.target.limit:g}"
+    return f"{'>=' if verdict.target.is_floor else '<='} {verdict.target.limit:g}"
 
 
 def spread(value: Spread, factor: float = 1.0) -> str:
@@ -109,9 +110,6 @@ def _verdicts(results: list[Results]) -> Iterable[tuple[Results, Verdict]]:
 
 
 def _plain(found: Results) -> dict[str, object]:
-    samples = {
-        f"{workload}/{rung}": [{"cpu_s": one.cpu_s, "per_second": one.per_second} for one in values]
-        for (workload, rung), values in found.samples.items()
-    }
+    samples = {f"{workload}/{rung}": [one._asdict() for one in values] for (workload, rung), values in found.samples.items()}
     verdicts = [{"target": promise(one), "limit": limit(one), "ratio": one.ratio._asdict(), "verdict": one.said} for one in found.verdicts()]
     return {"samples": samples, "targets": verdicts}

@@ -14,7 +14,7 @@ class Fake:
 
     def __init__(self, *costs: float) -> None:
         self.workloads = [Workload("GET", "us", lambda rung, scale: Done(1, 50_000.0))]
-        self.targets = [Target("GET", "route", ("envoy", "GET"), 0.6), Target("GET", "route", ("direct", "GET"), 0.9, of_direct=True)]
+        self.targets = [Target("GET", "route", ("envoy", "GET"), 0.6), Target("GET", "route", ("direct", "GET"), 0.9, what="rate")]
         self.costs = costs
 
     def start(self, stack: ExitStack, scale: float) -> list[Rung]:

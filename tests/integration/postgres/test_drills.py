@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +17,7 @@ from tests.integration.postgres.conftest import Mesh
 
 KIB = 1024
 BOUND_KIB = 64 * KIB
+IDLE_CLIENT_KIB = 20
 
 
 def test_idle_clients_do_not_notice_a_restart(mesh: Callable[..., Mesh]) -> None:
@@ -81,6 +83,23 @@ def test_a_client_that_does_not_read_costs_bounded_memory(one: Mesh) -> None:
         for _ in range(20):
             assert one.run(lambda connection: connection.fetchval("select 1")) == 1
         assert resident_kib(one.sidecar.process.pid) - before < BOUND_KIB
+
+
+def test_a_thousand_idle_clients_cost_little(one: Mesh) -> None:
+    assert one.sidecar.process is not None
+    with ExitStack() as clients:
+
+        def connect() -> None:
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", one.port)))
+            client.settimeout(30)
+            client.sendall(start_message() + message(b"Q", b"select 1\0"))
+            read_until(client, b"SELECT 1\0Z\0\0\0\x05I")
+
+        connect()
+        before = resident_kib(one.sidecar.process.pid)
+        for _ in range(1_000):
+            connect()
+        assert (resident_kib(one.sidecar.process.pid) - before) / 1_000 < IDLE_CLIENT_KIB
 
 
 @pytest.mark.parametrize(
