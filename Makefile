@@ -10,11 +10,11 @@ BIN  := $(VENV)/bin
 NATIVE := $(shell find dataplane xds/protos -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' -o -name '*.json' -o -name '*.tsv' \) -print) \
           Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: help build test demo bench lint fmt fuzz check lock servers clean
+.PHONY: help build test demo bench conformance-postgres lint fmt fuzz check lock servers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 build: $(VENV)/.built-$(PROFILE) ## .venv with the extension and the command midstream
 
@@ -48,6 +48,9 @@ fuzz: ## every fuzz target for SECONDS
 bench: $(VENV)/.built-release ## the ladder and the peers; ROUNDS rounds, about 12 minutes
 	.ci/servers bench
 	$(BIN)/python -m tests.bench --rounds $(ROUNDS)
+
+conformance-postgres: servers build ## real clients' own test suites, directly and through a sidecar; SUITES="asyncpg django ..." for some of them
+	$(BIN)/python -m tests.conformance.postgres $(SUITES)
 
 servers: ## the servers of the tests that PyPI does not have (Debian, as root)
 	.ci/servers test

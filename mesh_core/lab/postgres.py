@@ -32,7 +32,8 @@ SETTINGS = {
 
 
 class Postgres:
-    """`auth` is one of AUTHS; `tls` takes a server with OpenSSL and a certificate of `self.authority`.
+    """`auth` is one of AUTHS; `tls` takes a server with OpenSSL and a certificate of `self.authority`; `distribution` takes the
+    distribution's server, which has all contrib modules.
 
     `database` and `users` (name to password; each may create objects in `database`) are made at the first start.
     The superuser is `postgres` with `password`. Data survive stop and kill, not the end of this process.
@@ -46,6 +47,7 @@ class Postgres:
         users: dict[str, str] | None = None,
         auth: str = "scram-sha-256",
         tls: bool = False,
+        distribution: bool = False,
         password: str = PASSWORD,
         port: int | None = None,
         settings: dict[str, str] | None = None,
@@ -53,7 +55,7 @@ class Postgres:
         if auth not in AUTHS:
             raise ValueError(f"auth is one of {', '.join(AUTHS)}, not {auth!r}")
         self.name, self.database, self.auth, self.tls, self.password = name, database, auth, tls, password
-        self.users = users or {}
+        self.users, self.distribution = users or {}, distribution
         self.port = port or ports.free()
         self.directory = account.scratch(name)
         self.authority: Authority | None = None  # from the first start on, with `tls`
@@ -135,7 +137,7 @@ class Postgres:
         self.kill()
 
     def _prepare(self) -> Process:
-        binaries = postgres_binaries.find(tls=self.tls)
+        binaries = postgres_binaries.find(distribution=self.distribution or self.tls)
         data = self.directory / "data"
         postgres_binaries.new_data_directory(binaries, self.auth, self.password, data)
         if self.tls:

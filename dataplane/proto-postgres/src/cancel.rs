@@ -8,19 +8,22 @@ use crate::server::{Phase, Server};
 use subtle::ConstantTimeEq;
 use wire::{Cursor, Io, Key};
 
-/// The slot's part of a process id; the rest names the worker. 16 million connections and 127 workers.
-const SLOT_BITS: u32 = 24;
+/// The slot's part of a process id; the rest names the worker. 8 million connections and 128 workers.
+const SLOT_BITS: u32 = 23;
+/// What tells ours from a server's, which Linux numbers up to 2^22: `pg_terminate_backend` of one of ours must not end anybody else, and a
+/// notification of somebody beside Midstream must not look like one of a client's own.
+const OURS: u32 = 1 << 30;
 
 impl Postgres {
     /// The process id that a client is told.
     pub(crate) fn cancel_pid(&self, client: Key) -> u32 {
         let worker = (self.worker.index as u32 & 0x7f) << SLOT_BITS;
-        worker | (client.slot.wrapping_add(1) & ((1 << SLOT_BITS) - 1))
+        OURS | worker | (client.slot.wrapping_add(1) & ((1 << SLOT_BITS) - 1))
     }
 
     /// A CancelRequest came; it is for this worker or another one.
     pub(crate) fn cancel_request(&mut self, io: &mut dyn Io, pid: u32, secret: u32) {
-        let worker = (pid >> SLOT_BITS) as usize;
+        let worker = (pid >> SLOT_BITS & 0x7f) as usize;
         if worker == self.worker.index {
             self.cancel(io, pid, secret);
         } else if worker < self.worker.count {

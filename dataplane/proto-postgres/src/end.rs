@@ -63,6 +63,11 @@ impl Postgres {
         self.abandon(io, server);
     }
 
+    /// Whether the client is gone, and what it has begun will never be ended: a COPY, a batch.
+    pub(crate) fn is_deserted(&self, client: &Client, server: &Server) -> bool {
+        client.is_leaving && !self.is_draining && !client.is_moving && !server.will_be_ready()
+    }
+
     /// Closes a leased connection.
     pub(crate) fn abandon(&mut self, io: &mut dyn Io, server: &mut Server) {
         server.is_closed = true;

@@ -110,9 +110,9 @@ impl Postgres {
         }
     }
 
-    /// A message that is not all here: copy data and parameters are sent on as they come, statements are held.
+    /// A message that is not all here: copy data, parameters and very long queries are sent on as they come, statements are held.
     fn partial(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, bytes: &[u8], total: usize) -> Result<Next, Fault> {
-        let is_streamed = tag == b'd' || (tag == b'B' && !client.listener.is_planned());
+        let is_streamed = tag == b'd' || (!client.listener.is_planned() && (tag == b'B' || (tag == b'Q' && total > MAX_HELD)));
         if is_streamed && bytes.len() >= total.min(MAX_FRONT) {
             return self.stream(io, client, tag, bytes, total);
         }
@@ -127,6 +127,7 @@ impl Postgres {
         let rest = (total - bytes.len()) as u64;
         let step = match tag {
             b'B' => self.bind(io, client, bytes, bytes.get(HEADER..).unwrap_or_default())?,
+            b'Q' => self.long_query(io, client, bytes),
             _ => self.copy_data(io, client, tag, bytes),
         };
         match step {
@@ -150,10 +151,17 @@ impl Postgres {
         }
     }
 
-    fn copy_data(&mut self, io: &mut dyn Io, client: &Client, tag: u8, frame: &[u8]) -> Step {
+    fn copy_data(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, frame: &[u8]) -> Step {
         // Outside of a COPY the server throws these away, and so do we: they may arrive after it has refused the rest.
         let server = client.server.and_then(|key| self.servers.get_mut(key));
         if let Some(server) = server.filter(|server| server.is_copy_in || !server.expect.is_empty()) {
+            // Whether it ends a COPY, and so which Sync the server ignores, is known when what came before is answered.
+            if tag != b'd' && !server.is_copy_in {
+                io.out(server.key).extend_from_slice(message::FLUSH);
+                client.is_moving = true;
+                io.pause(client.key, true);
+                return Step::Parked;
+            }
             io.out(server.key).extend_from_slice(frame);
             // From here on it listens to Sync again.
             server.is_copy_in &= tag == b'd';
@@ -180,7 +188,7 @@ fn bad_message(tag: u8, length: u32) -> Error {
         Some(limit) => {
             Error::protocol(format!("invalid message length {length} of message type {:?}: it has 4 to {} bytes", char::from(tag), limit + 4))
         }
-        None => Error::protocol(format!("invalid frontend message type {tag}")).hint("The connection is out of step, or no PostgreSQL client."),
+        None => Error::protocol(format!("invalid frontend message type {tag}")),
     }
 }
 

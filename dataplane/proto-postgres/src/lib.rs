@@ -31,7 +31,9 @@ mod login;
 mod machine;
 mod message;
 mod meter;
+mod names;
 mod parameters;
+mod pids;
 mod pool_conf;
 mod query;
 mod quota;
@@ -44,6 +46,7 @@ mod settings;
 mod startup;
 mod statement;
 mod unread;
+mod upstream;
 
 pub use compile::compile;
 
@@ -56,7 +59,7 @@ pub fn family() -> Arc<dyn wire::Family> {
 
 /// The machine of one worker with known random numbers, for transcripts.
 pub fn machine(worker: wire::Worker, seed: [u8; 32]) -> Box<dyn wire::Protocol> {
-    Box::new(machine::Postgres::new(worker, auth::Entropy::from_seed(seed), seats::Seats::default()))
+    Box::new(machine::Postgres::new(worker, auth::Entropy::from_seed(seed), seats::Seats::default(), Arc::default()))
 }
 
 /// For the fuzzer: reads bytes as a client's first packet and then as frontend messages; must neither panic nor loop.

@@ -134,6 +134,7 @@ impl Postgres {
         server.phase = Phase::Ready;
         io.disarm(server.key, timer::LOGIN);
         let Some(backend) = self.backends.get_mut(server.backend) else { return };
+        server.owner_pid = self.pids.add(&backend.address(server.endpoint), server.pid);
         backend.last_error.clear();
         let (term, next) = backend.pool.ready(server.key, io.now());
         server.term = term;

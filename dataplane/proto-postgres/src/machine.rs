@@ -9,6 +9,7 @@ use crate::client::{Client, Phase};
 use crate::conf::Conf;
 use crate::error::Error;
 use crate::meter::ListenerMeter;
+use crate::pids::Pids;
 use crate::seats::Seats;
 use crate::server::Server;
 use crate::statement::Interned;
@@ -40,6 +41,7 @@ pub mod timer {
 #[derive(Default)]
 pub struct PostgresFamily {
     seats: Seats,
+    pids: Arc<Pids>,
 }
 
 impl Family for PostgresFamily {
@@ -48,7 +50,7 @@ impl Family for PostgresFamily {
     }
 
     fn build(&self, worker: Worker) -> Box<dyn Protocol> {
-        Box::new(Postgres::new(worker, Entropy::from_system(), self.seats.clone()))
+        Box::new(Postgres::new(worker, Entropy::from_system(), self.seats.clone(), self.pids.clone()))
     }
 }
 
@@ -73,12 +75,14 @@ pub struct Postgres {
     pub(crate) meters: HashMap<Arc<str>, Rc<ListenerMeter>>,
     /// Clients by the process id of their cancel key.
     pub(crate) cancel_keys: HashMap<u32, Key>,
+    /// Whose server processes are, for notifications.
+    pub(crate) pids: Arc<Pids>,
     pub(crate) is_draining: bool,
 }
 
 impl Postgres {
     /// Before any configuration.
-    pub fn new(worker: Worker, entropy: Entropy, seats: Seats) -> Postgres {
+    pub fn new(worker: Worker, entropy: Entropy, seats: Seats, pids: Arc<Pids>) -> Postgres {
         Postgres {
             worker,
             conf: Arc::default(),
@@ -93,6 +97,7 @@ impl Postgres {
             flows: FlowTable::new(FLOW_BUDGET),
             meters: HashMap::new(),
             cancel_keys: HashMap::new(),
+            pids,
             is_draining: false,
         }
     }
@@ -152,9 +157,9 @@ impl Postgres {
         (!is_owed).then_some(Close::Flush)
     }
 
-    /// Whether a server has still to answer something of the client's.
+    /// Whether a server has still to answer something of the client's, without hearing more of it.
     pub(crate) fn is_owed(&self, client: &Client) -> bool {
-        client.scatter.is_some() || client.server.and_then(|key| self.servers.get(key)).is_some_and(|server| !server.expect.is_empty())
+        client.scatter.is_some() || client.server.and_then(|key| self.servers.get(key)).is_some_and(|server| server.will_be_ready())
     }
 
     fn none_event(&mut self, io: &mut dyn Io, event: Event<'_>) {

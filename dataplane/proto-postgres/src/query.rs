@@ -51,6 +51,13 @@ impl Postgres {
         Ok(step)
     }
 
+    /// The front of a query that is too long to be held; only where nothing has to be known of it.
+    pub(crate) fn long_query(&mut self, io: &mut dyn Io, client: &mut Client, front: &[u8]) -> Step {
+        client.class = Class::Write;
+        client.pinned = client.pinned.or(Some("a statement too long to be read"));
+        self.query_to(io, client, None, front)
+    }
+
     fn query_to(&mut self, io: &mut dyn Io, client: &mut Client, shard: Option<ShardId>, frame: &[u8]) -> Step {
         let Some(server) = self.connection(io, client, shard) else { return Step::Parked };
         client.unnamed = None;

@@ -7,6 +7,7 @@
 
 use crate::auth::Login;
 use crate::error::Error;
+use crate::pids::Owner;
 use crate::settings::Settings;
 use crate::statement::{OnServer, Prepared};
 use std::collections::VecDeque;
@@ -134,6 +135,8 @@ pub struct Server {
     pub pid: u32,
     /// For CancelRequest.
     pub secret: u32,
+    /// Whose it is, as a process id for other clients.
+    pub owner_pid: Owner,
     /// Of the last ReadyForQuery.
     pub status: u8,
     /// It reads CopyData; it ignores Sync meanwhile.
@@ -175,6 +178,7 @@ impl Server {
             parameters: Vec::new(),
             pid: 0,
             secret: 0,
+            owner_pid: Owner::default(),
             status: b'I',
             is_copy_in: false,
             quiet_error: None,
@@ -196,6 +200,12 @@ impl Server {
     /// Whether a row is the client's: one that nobody asked for is not.
     pub fn is_row_heard(&self) -> bool {
         self.owner.is_some() && self.expect.front().is_some_and(|expect| !expect.is_quiet())
+    }
+
+    /// Whether a ReadyForQuery comes without another word of the client: not where it reads CopyData, nor for a batch without Sync.
+    pub fn will_be_ready(&self) -> bool {
+        let ends = |expect: &Expect| matches!(expect, Expect::Query | Expect::RefusedQuery(_) | Expect::Quiet(_) | Expect::Sync);
+        !self.is_copy_in && self.expect.iter().any(ends)
     }
 
     /// Remembers a ParameterStatus.
