@@ -284,7 +284,13 @@ impl Postgres {
         let is_needed_elsewhere = self.is_needed_elsewhere(server.backend);
         let Some(backend) = self.backends.get_mut(server.backend) else { return };
         let now = io.now();
-        if is_needed_elsewhere || server.is_doomed || server.has_unread || backend.is_retired || backend.pool.is_over(server.term, now) {
+        if is_needed_elsewhere
+            || server.is_doomed
+            || server.has_unread
+            || server.is_outdated
+            || backend.is_retired
+            || backend.pool.is_over(server.term, now)
+        {
             server.is_closed = true;
             backend.lose(server);
             io.close(server.key, Close::Flush);

@@ -4,6 +4,7 @@
 use crate::client::Phase as ClientPhase;
 use crate::error::Error;
 use crate::machine::Postgres;
+use crate::mail;
 use crate::server::{Phase, Server};
 use subtle::ConstantTimeEq;
 use wire::{Cursor, Io, Key};
@@ -27,7 +28,7 @@ impl Postgres {
         if worker == self.worker.index {
             self.cancel(io, pid, secret);
         } else if worker < self.worker.count {
-            io.mail(worker, [pid.to_be_bytes(), secret.to_be_bytes()].concat());
+            io.mail(worker, [&[mail::CANCEL][..], &pid.to_be_bytes(), &secret.to_be_bytes()].concat());
         }
     }
 

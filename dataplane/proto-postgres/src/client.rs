@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! Startup --SSLRequest--> Securing --> Startup --StartupMessage--> Auth --> Welcome --> Ready
-//!    `-- CancelRequest: forwarded, closed                            `-- FATAL   `-- waits for a server's parameters
+//!    `-- CancelRequest: forwarded, closed                            |-- FATAL   `-- waits for a server's parameters
+//!                                                                    `--> Admin, see `admin`
 //! ```
 
+use crate::admin::Admin;
 use crate::auth::Check;
 use crate::conf::Listener;
 use crate::error::Error;
@@ -36,6 +38,8 @@ pub enum Phase {
     Welcome,
     /// Statements flow.
     Ready,
+    /// It is an admin, and asks of the sidecar itself.
+    Admin,
 }
 
 /// A transaction that the client has begun and no server knows of yet: which shard it is on is decided by its first statement.
@@ -71,6 +75,12 @@ pub struct Client {
     pub user: Rc<str>,
     /// `user:NAME`, for filters.
     pub identity: Rc<str>,
+    /// The database that it asked for; empty when it is let in.
+    pub database: Box<str>,
+    /// Its session, if it is an admin's.
+    pub admin: Option<Box<Admin>>,
+    /// When it connected.
+    pub since: Nanos,
     /// What its startup message set.
     pub settings: Rc<Settings>,
     /// Its part of a flow's key.
@@ -148,6 +158,9 @@ impl Client {
             phase: Phase::Startup,
             user: "".into(),
             identity: "".into(),
+            database: "".into(),
+            admin: None,
+            since: 0,
             settings: Rc::default(),
             context: Context::default(),
             backends: Rc::new([]),

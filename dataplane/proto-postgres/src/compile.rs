@@ -142,6 +142,8 @@ fn listener(context: &Context<'_>, of: &ListenerOf<proto::SqlProxy>, databases: 
         method,
         users: users(context, filter, method)?,
         databases: filter.databases.clone(),
+        admins: filter.admins.clone(),
+        admin_database: if filter.admin_database.is_empty() { crate::admin::DEFAULT_NAME.into() } else { filter.admin_database.clone() },
         tls,
         is_tls_required: tls_mode == downstream_tls::Mode::Required,
         database: database.clone(),

@@ -24,6 +24,10 @@ pub struct Listener {
     pub users: HashMap<String, User>,
     /// The database names that clients may ask for; empty: any.
     pub databases: Vec<String>,
+    /// Who may see the admin database; empty: there is none.
+    pub admins: Vec<String>,
+    /// What that is called.
+    pub admin_database: String,
     /// For clients that ask for TLS.
     pub tls: Option<TlsServer>,
     /// Clients must ask for it.
@@ -35,6 +39,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether a client that asks for a database of that name wants to see the admin database.
+    pub fn is_admin_database(&self, name: &str) -> bool {
+        !self.admins.is_empty() && name == self.admin_database
+    }
+
     /// Whether statements have to be looked up in the flow table: filters want to know their tables, or tables lie on shards.
     pub fn is_planned(&self) -> bool {
         self.chain.is_some() || self.database.rules.is_sharded()

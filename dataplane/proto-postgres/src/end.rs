@@ -108,9 +108,13 @@ impl Postgres {
                     Error::fatal("57P01", "this listener was removed from Midstream's configuration").write(io.out(key));
                     self.end_client(io, client, Close::Flush);
                 }
+                Some(listener) if matches!(client.phase, Phase::Admin) && !listener.admins.contains(&client.user.to_string()) => {
+                    Error::fatal("57P01", format!("user \"{}\" is no admin of this listener any more", client.user)).write(io.out(key));
+                    self.end_client(io, client, Close::Flush);
+                }
                 Some(listener) => {
                     client.listener = listener.clone();
-                    if !client.user.is_empty() {
+                    if matches!(client.phase, Phase::Welcome | Phase::Ready) {
                         self.move_client(io, &mut client);
                     }
                     self.clients.insert(key, client);

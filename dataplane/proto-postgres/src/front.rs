@@ -36,6 +36,7 @@ impl Postgres {
             let rest = bytes.get(at..).unwrap_or_default();
             let next = match client.phase {
                 Phase::Ready => self.message(io, &mut client, rest),
+                Phase::Admin => self.admin_data(io, &mut client, rest),
                 _ => self.hello_data(io, &mut client, rest),
             };
             match next {

@@ -64,14 +64,11 @@ impl Postgres {
         if listener.is_tls_required && !is_tls {
             return Err(Error::fatal("28000", format!("listener {} takes TLS connections only", listener.name)).hint("Connect with sslmode=require."));
         }
-        if !listener.databases.is_empty() && !listener.databases.contains(&start.database) {
-            return Err(Error::fatal("3D000", format!("database \"{}\" does not exist on listener {}", start.database, listener.name))
-                .hint(format!("It serves: {}.", listener.databases.join(", "))));
-        }
         if start.is_newer || !start.unknown.is_empty() {
             negotiate(io.out(client.key), &start.unknown);
         }
         client.user = start.user.as_str().into();
+        client.database = start.database.into();
         client.identity = format!("user:{}", start.user).into();
         client.settings = Rc::new(Settings::new(start.settings));
         let known = listener.users.get(&start.user);
@@ -110,8 +107,17 @@ impl Postgres {
                 let out = io.out(client.key);
                 out.extend_from_slice(&last);
                 out.extend_from_slice(AUTHENTICATION_OK);
-                client.phase = Phase::Welcome;
                 let listener = client.listener.clone();
+                let database = std::mem::take(&mut client.database);
+                if listener.is_admin_database(&database) {
+                    return self.welcome_admin(io, client);
+                }
+                // Who has not proven who it is learns nothing of what there is.
+                if !listener.databases.is_empty() && !listener.databases.iter().any(|known| **known == *database) {
+                    return Err(Error::fatal("3D000", format!("database \"{database}\" does not exist on listener {}", listener.name))
+                        .hint(format!("It serves: {}.", listener.databases.join(", "))));
+                }
+                client.phase = Phase::Welcome;
                 client.seat = Some(self.seats.take(&listener.database, &client.user)?);
                 self.settle_in(client, &listener);
                 self.welcome(io, client);

@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod admin;
 mod auth;
 mod back;
 mod backend;
@@ -29,6 +30,7 @@ mod hello;
 mod leg;
 mod login;
 mod machine;
+mod mail;
 mod message;
 mod meter;
 mod names;

@@ -35,6 +35,8 @@ pub mod timer {
     pub const LOGIN: u32 = 2;
     /// A server that was idle for long did not say that it is alive.
     pub const CHECK: u32 = 4;
+    /// Another worker did not answer an admin.
+    pub const ADMIN: u32 = 5;
 }
 
 /// PostgreSQL, one per process.
@@ -116,10 +118,15 @@ impl Postgres {
             }
         };
         io.arm(key, timer::AUTHENTICATION, io.now() + AUTHENTICATION);
-        self.clients.insert(key, Box::new(Client::new(key, listener, meter)));
+        let mut client = Client::new(key, listener, meter);
+        client.since = io.now();
+        self.clients.insert(key, Box::new(client));
     }
 
     fn client_event(&mut self, io: &mut dyn Io, key: Key, event: Event<'_>) {
+        if matches!(event, Event::Timer(timer::ADMIN)) {
+            return self.admin_complete(io, key);
+        }
         let Some(mut client) = self.clients.remove(key) else { return };
         let ended = match event {
             Event::Closed(_) => Some(Close::Abort),
@@ -128,7 +135,7 @@ impl Postgres {
                 client.phase = Phase::Startup;
                 None
             }
-            Event::Timer(timer::AUTHENTICATION) if !matches!(client.phase, Phase::Ready) => {
+            Event::Timer(timer::AUTHENTICATION) if !matches!(client.phase, Phase::Ready | Phase::Admin) => {
                 Error::fatal("08P01", "the client did not finish its login in time").write(io.out(key));
                 Some(Close::Flush)
             }
@@ -165,7 +172,7 @@ impl Postgres {
     fn none_event(&mut self, io: &mut dyn Io, event: Event<'_>) {
         match event {
             Event::Timer(backend) => self.backend_timer(io, backend as usize),
-            Event::Mail(body) => self.cancel_mail(io, body),
+            Event::Mail(body) => self.mail(io, body),
             Event::Drain { .. } => self.drain(io),
             _ => {}
         }

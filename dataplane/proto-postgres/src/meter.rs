@@ -36,6 +36,11 @@ impl ListenerMeter {
         self.seconds.record(took);
     }
 
+    /// Requests, and how long they took together.
+    pub fn totals(&self) -> (u64, Nanos) {
+        (self.requests.iter().map(Counter::get).sum(), self.seconds.sum())
+    }
+
     /// A client was told an error of ours. `kind` is its SQLSTATE.
     pub fn error(&self, kind: &str) {
         let labels = vec![("family", "postgres".into()), ("listener", self.listener.clone()), ("kind", kind.to_string())];

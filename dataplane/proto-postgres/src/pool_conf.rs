@@ -28,6 +28,16 @@ pub enum Mode {
     Session,
 }
 
+impl Mode {
+    /// The word in objects and in the admin database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Transaction => "transaction",
+            Mode::Session => "session",
+        }
+    }
+}
+
 /// `midstream.sql.v1.Pool` with its defaults filled in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PoolConf {

@@ -49,6 +49,11 @@ impl Seats {
         Seat { seats: self.clone(), whose }
     }
 
+    /// How many are taken.
+    pub fn taken(&self, database: &Database) -> usize {
+        self.lock().get(&(database.name.clone(), None)).copied().unwrap_or(0)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

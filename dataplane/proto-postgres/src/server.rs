@@ -151,6 +151,8 @@ pub struct Server {
     pub has_unread: bool,
     /// We closed it; it is not put back.
     pub is_closed: bool,
+    /// An admin wants another in its place: closed when it is free.
+    pub is_outdated: bool,
     /// It was idle for long and is asked whether it is alive.
     pub is_checking: bool,
     /// What its times are reckoned from.
@@ -186,6 +188,7 @@ impl Server {
             is_doomed: false,
             has_unread: false,
             is_closed: false,
+            is_outdated: false,
             is_checking: false,
             term: Term::default(),
             cancels: 0,

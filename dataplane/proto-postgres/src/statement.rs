@@ -139,6 +139,11 @@ impl OnServer {
         self.named.remove(&id);
     }
 
+    /// How many it has.
+    pub fn len(&self) -> usize {
+        self.named.len()
+    }
+
     /// DISCARD ALL.
     pub fn clear(&mut self) {
         self.named.clear();

@@ -83,6 +83,11 @@ impl Histogram {
         self.0.sum.store(self.0.sum.load(Relaxed).wrapping_add(took), Relaxed);
     }
 
+    /// All durations together.
+    pub fn sum(&self) -> Nanos {
+        self.0.sum.load(Relaxed)
+    }
+
     /// How many durations were recorded.
     pub fn count(&self) -> u64 {
         self.0.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum()

@@ -67,13 +67,15 @@ pub struct Pool {
     checking: usize,
     failures: u32,
     not_before: Nanos,
+    leases: u64,
+    waited: Nanos,
 }
 
 impl Pool {
     /// An empty pool. `seed` makes its jitter: the same each time for the same seed.
     pub fn new(limits: Limits, seed: u64) -> Pool {
         let (idle, waiters) = (VecDeque::new(), VecDeque::new());
-        Pool { limits, dice: Dice(seed), idle, waiters, dialling: 0, active: 0, checking: 0, failures: 0, not_before: 0 }
+        Pool { limits, dice: Dice(seed), idle, waiters, dialling: 0, active: 0, checking: 0, failures: 0, not_before: 0, leases: 0, waited: 0 }
     }
 
     /// Other limits from now on; a pool that is too large shrinks as its connections come back.
@@ -92,7 +94,10 @@ impl Pool {
         let found = self.idle.pop_back();
         self.active += usize::from(found.is_some());
         match found {
-            Some(idle) if now.saturating_sub(idle.since) < CHECK_AFTER && self.waiters.is_empty() => return Acquired::Leased(idle.server),
+            Some(idle) if now.saturating_sub(idle.since) < CHECK_AFTER && self.waiters.is_empty() => {
+                self.leases += 1;
+                return Acquired::Leased(idle.server);
+            }
             _ => self.waiters.push_back(Waiter { who, since: now, deadline: now.saturating_add(self.limits.wait) }),
         }
         self.checking += usize::from(found.is_some());
@@ -172,6 +177,8 @@ impl Pool {
     #[inline]
     pub fn release(&mut self, server: Key, term: Term, now: Nanos) -> Option<Key> {
         if let Some(waiter) = self.waiters.pop_front() {
+            self.leases += 1;
+            self.waited = self.waited.saturating_add(now.saturating_sub(waiter.since));
             return Some(waiter.who);
         }
         self.active = self.active.saturating_sub(1);
@@ -278,9 +285,14 @@ impl Pool {
         self.waiters.front().map_or(0, |waiter| now.saturating_sub(waiter.since))
     }
 
-    /// How many are being asked whether they are alive.
-    pub fn checking(&self) -> usize {
-        self.checking
+    /// Who waits, and since when.
+    pub fn waiting(&self) -> impl Iterator<Item = (Key, Nanos)> {
+        self.waiters.iter().map(|waiter| (waiter.who, waiter.since))
+    }
+
+    /// How many leases there were, and how long those who waited for theirs have waited together.
+    pub fn totals(&self) -> (u64, Nanos) {
+        (self.leases, self.waited)
     }
 
     /// Whether the last dial failed: for the message to a waiter whose time is up.

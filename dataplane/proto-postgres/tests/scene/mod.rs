@@ -3,7 +3,7 @@
 //! `scram`, `md5`: how clients log in (user ann, password secret); `session`: the pool's mode; `login`: the Database has credentials;
 //! `two`: a pool of two connections instead of one; `min`, `reserve`, `few`, `quota`: one connection is kept, one is in reserve for who
 //! waits for 100 ms, two clients are let in, there is one connection over all pools; `users`: bob has a pool of his own, in session mode,
-//! for one client; `patient`: clients wait for 5 s; `shards`: two shards, the table orders lies on both by customer_id; `rules`: a filter
+//! for one client; `patient`: clients wait for 5 s; `admin`: ann is an admin; `deaf`: there is another worker, which never answers; `shards`: two shards, the table orders lies on both by customer_id; `rules`: a filter
 //! that denies the table `secret` and delays `slow`.
 
 use config::proto::midstream::core::v1::{Credentials, User};
@@ -45,7 +45,7 @@ pub fn worker(with: &str) -> Sim {
     }
     let compiled = proto_postgres::compile(&Context::new(&set, &chains, &Local));
     assert!(compiled.refusals.is_empty(), "{:?}", compiled.refusals);
-    Sim::new(proto_postgres::machine(Worker { index: 0, count: 1, metrics: Arc::default() }, [7; 32]), compiled.conf)
+    Sim::new(proto_postgres::machine(Worker { index: 0, count: if has("deaf") { 2 } else { 1 }, metrics: Arc::default() }, [7; 32]), compiled.conf)
 }
 
 fn raws(has: &dyn Fn(&str) -> bool) -> Vec<Raw> {
@@ -106,7 +106,8 @@ fn listener(has: &dyn Fn(&str) -> bool) -> Raw {
         () => sql_proxy::Auth::Trust,
     };
     let users = vec![User { name: "ann".into(), password_secret: "ann".into() }];
-    let proxy = SqlProxy { engine: Engine::Postgres.into(), database: "shop".into(), auth: auth.into(), users, ..SqlProxy::default() };
+    let admins = if has("admin") { vec!["ann".into()] } else { vec![] };
+    let proxy = SqlProxy { engine: Engine::Postgres.into(), database: "shop".into(), auth: auth.into(), users, admins, ..SqlProxy::default() };
     let any = skeleton::Any { type_url: types::SQL_PROXY.into(), value: proxy.encode_to_vec() };
     let filter = skeleton::Filter { name: "sql".into(), typed_config: Some(any) };
     let chain = skeleton::FilterChain { filters: vec![filter] };

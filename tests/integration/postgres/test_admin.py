@@ -1,0 +1,171 @@
+"""The admin database: what a sidecar says of itself to clients of its own protocol."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from mesh_core.lab import Postgres, ports, postgres_binaries
+from tests.integration.postgres.conftest import ENVIRONMENT, Mesh, objects
+from tests.integration.process import Sidecar
+
+WORKERS = 3
+ADMINS = ", admins: [boss]"
+
+
+@pytest.fixture
+def one(sidecar: Callable[..., Sidecar], postgres_shards: list[Postgres]) -> Mesh:
+    """A sidecar of several workers, so that every answer has to come from all of them."""
+    port = ports.free()
+    running = sidecar(objects(postgres_shards[:1], port, listener=ADMINS), env=ENVIRONMENT, workers=WORKERS)
+    return Mesh(running, port, postgres_shards)
+
+
+async def admin(one: Mesh) -> asyncpg.Connection:
+    return await one.connect(user="boss", database="midstream")
+
+
+async def clients(one: Mesh, count: int) -> list[asyncpg.Connection]:
+    return [await one.connect() for _ in range(count)]
+
+
+async def close(*connections: asyncpg.Connection) -> None:
+    for connection in connections:
+        await connection.close()
+
+
+def test_pools_clients_and_servers_of_all_workers(one: Mesh) -> None:
+    async def main() -> None:
+        boss, users = await admin(one), await clients(one, 9)
+        transactions = [user.transaction() for user in users[:3]]
+        for user, transaction in zip(users, transactions, strict=False):
+            await transaction.start()
+            await user.fetch("select 1")
+        pools = await boss.fetch("show pools")
+        assert [(row["database"], row["user"], row["shard"], row["pool_mode"]) for row in pools] == [("shop", "*", "s0", "transaction")]
+        assert (pools[0]["cl_active"], pools[0]["cl_waiting"], pools[0]["sv_active"]) == (9, 0, 3)
+        rows = await boss.fetch("show clients")
+        assert len({row["id"] for row in rows}) == 10
+        assert len({row["id"].partition("-")[0] for row in rows}) == WORKERS, "clients are spread over the workers"
+        assert sorted(row["state"] for row in rows) == ["active"] * 3 + ["idle"] * 7
+        servers = await boss.fetch("show servers")
+        links = {row["link"] for row in servers if row["state"] == "active"}
+        assert links == {row["id"] for row in rows if row["state"] == "active"}
+        assert {row["remote_pid"] for row in servers if row["link"]} == {await user.fetchval("select pg_backend_pid()") for user in users[:3]}
+        for transaction in transactions:
+            await transaction.rollback()
+        await close(boss, *users)
+
+    asyncio.run(main())
+
+
+def test_who_waits_is_seen_to_wait(sidecar: Callable[..., Sidecar], postgres_shards: list[Postgres]) -> None:
+    port = ports.free()
+    full = Mesh(sidecar(objects(postgres_shards[:1], port, size=1, listener=ADMINS), env=ENVIRONMENT), port, postgres_shards)
+
+    async def main() -> None:
+        boss, (holder, waiter) = await admin(full), await clients(full, 2)
+        async with holder.transaction():
+            await holder.fetch("select 1")
+            waits = asyncio.create_task(waiter.fetchval("select 2"))
+            while (await boss.fetch("show pools"))[0]["cl_waiting"] == 0:
+                continue
+            waiting = [row for row in await boss.fetch("show clients") if row["state"] == "waiting"]
+            assert len(waiting) == 1 and waiting[0]["wait_us"] + waiting[0]["wait"] > 0
+            assert (await boss.fetch("show pools"))[0]["maxwait_us"] > 0
+        assert await waits == 2
+        stats = await boss.fetchrow("show stats")
+        assert (stats["database"], stats["total_wait_time"] > 0) == ("shop", True)
+        await close(boss, holder, waiter)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_counts_and_settings(one: Mesh) -> None:
+    async def main() -> None:
+        users = await clients(one, 6)
+        for user in users:
+            await user.fetch("select 1")
+            await user.execute("select 2")
+        boss = await admin(one)
+        stats = await boss.fetchrow("show stats")
+        assert stats["total_query_count"] >= 12 and stats["total_server_assignment_count"] >= 12
+        assert stats["total_query_time"] > 0
+        databases = await boss.fetchrow("show databases")
+        assert (databases["name"], databases["pool_size"], databases["force_user"], databases["port"]) == ("shop", 4, "app", one.servers[0].port)
+        assert databases["current_client_connections"] == 6
+        lists = dict(map(tuple, await boss.fetch("show lists")))
+        assert (lists["databases"], lists["workers"], lists["used_clients"]) == (1, WORKERS, 7)
+        config = {row["key"]: row["value"] for row in await boss.fetch("show config")}
+        assert (config["databases.shop.pool.size"], config["listeners.shop.admins"]) == ("4", "boss")
+        assert (await boss.fetchval("show version")).startswith("Midstream ")
+        assert len(await boss.fetch("show help")) > 8
+        await close(boss, *users)
+
+    asyncio.run(main())
+
+
+def test_reconnect_replaces_the_connections_of_all_workers(one: Mesh) -> None:
+    async def main() -> None:
+        boss, users = await admin(one), await clients(one, 6)
+        before = {await user.fetchval("select pg_backend_pid()") for user in users}
+        async with users[0].transaction():
+            mine = await users[0].fetchval("select pg_backend_pid()")
+            assert await boss.execute("reconnect shop") == "RECONNECT"
+            assert await users[0].fetchval("select pg_backend_pid()") == mine, "not in the middle of a transaction"
+        after = {await user.fetchval("select pg_backend_pid()") for user in users}
+        assert not before & after
+        await close(boss, *users)
+
+    asyncio.run(main())
+
+
+def test_admins_only(mesh: Callable[..., Mesh], postgres_shards: list[Postgres]) -> None:
+    users = "users: [{name: ann, passwordFrom: {env: ANN_PASSWORD}}, {name: bob, passwordFrom: {env: ANN_PASSWORD}}]"
+    guarded = mesh(postgres_shards[:1], listener=f", auth: scram, {users}, admins: [ann], adminDatabase: pooler")
+
+    async def version(connection: asyncpg.Connection) -> str:
+        return await connection.fetchval("show version")
+
+    assert guarded.run(version, user="ann", password="ann-secret", database="pooler").startswith("Midstream ")
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        guarded.run(version, user="ann", password="wrong", database="pooler")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match='user "bob" may not see the admin database'):
+        guarded.run(version, user="bob", password="ann-secret", database="pooler")
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        guarded.run(version, user="bob", password="wrong", database="pooler")
+
+
+def test_an_admin_that_is_none_any_more_is_told(sidecar: Callable[..., Sidecar], postgres_shards: list[Postgres]) -> None:
+    port = ports.free()
+    running = sidecar(objects(postgres_shards[:1], port, listener=ADMINS), env=ENVIRONMENT)
+    one = Mesh(running, port, postgres_shards)
+
+    async def main() -> None:
+        boss = await admin(one)
+        is_ended = asyncio.Event()
+        boss.add_termination_listener(lambda _: is_ended.set())
+        running.reload(objects(postgres_shards[:1], port, listener=", admins: [other]"))
+        await asyncio.wait_for(is_ended.wait(), 30)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await admin(one)
+
+    asyncio.run(main())
+
+
+def test_psql_and_its_simple_protocol(one: Mesh) -> None:
+    def psql(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        address = ["-h", "127.0.0.1", "-p", str(one.port), "-U", "boss", "-d", "midstream", "-X", "-A", "-t"]
+        found: Path = postgres_binaries.find(tls=False) / "psql"
+        return subprocess.run([str(found), *address, *arguments], capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+
+    one.run(lambda connection: connection.fetchval("select 1"))
+    shown = psql("-c", "SHOW POOLS;", "-c", "SHOW VERSION")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("shop|*|s0|"), shown.stdout
+    refused = psql("-c", "PAUSE shop")
+    assert (refused.returncode, "PAUSE is not supported" in refused.stderr) == (1, True), refused.stderr
