@@ -79,13 +79,19 @@ class Shard(Spec):
     replicas: list[Server] = Field(default_factory=list)
 
 
+class ServerTls(UpstreamTls):
+    """`direct`: TLS from the first byte on (PostgreSQL 17 or later), one round trip less than asking for it."""
+
+    negotiation: Literal["request", "direct"] = "request"
+
+
 class DatabaseSpec(Spec):
     engine: Literal["postgres", "mysql"]
     credentials: Credentials | None = None
     pool: Pool = Pool()
     users: list[UserOfDatabase] = Field(default_factory=list)
     shards: Annotated[list[Shard], Field(min_length=1)]
-    tls: UpstreamTls | None = None
+    tls: ServerTls | None = None
 
 
 def register(kinds: Kinds) -> None:
@@ -165,6 +171,8 @@ def compile_database(owner: Authored, world: World) -> Iterable[Compiled]:
     for user in spec.users:
         _set_pool(result.users.add(name=user.name).pool, user.pool.over(spec.pool))
     set_upstream_tls(result.tls, owner, spec.tls)
+    if spec.tls is not None:
+        result.tls.negotiation = spec.tls.negotiation.upper()
     for index, shard in enumerate(spec.shards):
         name = f"sql/{owner.name}/{shard.name}"
         primary, database = place(owner, shard.primary)

@@ -143,6 +143,17 @@ impl<'a> Context<'a> {
         tls::server(&pair, ca.as_ref(), tls).map(Some).map_err(|reason| Invalid::new("tls.certificate_secret", reason))
     }
 
+    /// The certificate (DER) that the listener shows; `None` where [`Context::tls_server`] is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn certificate(&self, tls: Option<&DownstreamTls>) -> Result<Option<Vec<u8>>, Invalid> {
+        let Some(tls) = tls.filter(|tls| tls.mode() != downstream_tls::Mode::Disabled && self.resolve.is_real()) else { return Ok(None) };
+        let at = |reason| Invalid::new("tls.certificate_secret", reason);
+        let pair = self.pair(&tls.certificate_secret).map_err(|invalid| invalid.within("tls.certificate_secret"))?;
+        tls::leaf(&pair).map(Some).map_err(at)
+    }
+
     /// TLS towards `host`; `None` when it is disabled, and on the control plane.
     ///
     /// # Errors

@@ -55,6 +55,12 @@ pub fn client(tls: &UpstreamTls, ca: Option<&Secret>, pair: Option<&Pair>) -> Re
     Ok(Arc::new(config))
 }
 
+/// The first certificate of the chain.
+pub fn leaf(pair: &Pair) -> Result<Vec<u8>, String> {
+    let (chain, _) = parse(pair)?;
+    Ok(chain.first().map(|certificate| certificate.to_vec()).unwrap_or_default())
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

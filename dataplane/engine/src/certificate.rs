@@ -1,10 +1,8 @@
 //! The one field of a certificate that a protocol asks for. The certificate was verified by webpki before; this only finds its way.
 
 use wire::Cursor;
+use wire::der::{OBJECT_ID, SEQUENCE, SET, element, value};
 
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT_ID: u8 = 0x06;
 const VERSION: u8 = 0xa0;
 /// UTF8String, PrintableString, IA5String: the forms whose bytes are their text.
 const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
@@ -39,23 +37,6 @@ pub(crate) fn common_name(der: &[u8]) -> Option<String> {
         }
     }
     found
-}
-
-/// The contents of the next element, which must have that tag.
-fn value<'a>(from: &mut Cursor<'a>, tag: u8) -> Option<&'a [u8]> {
-    element(from).filter(|(found, _)| *found == tag).map(|(_, contents)| contents)
-}
-
-/// The next element: its tag and contents (X.690, 8.1; definite lengths only, as DER demands).
-fn element<'a>(from: &mut Cursor<'a>) -> Option<(u8, &'a [u8])> {
-    let tag = from.u8().ok()?;
-    let length = match from.u8().ok()? {
-        short @ 0..=0x7f => usize::from(short),
-        0x81 => usize::from(from.u8().ok()?),
-        0x82 => usize::from(from.u16().ok()?),
-        _ => return None,
-    };
-    Some((tag, from.take(length).ok()?))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl Net {
     pub fn start_dial(&mut self, target: &Target, tag: u64) -> Key {
         self.stats.dials.add(1);
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let peer = Peer { remote: nowhere, local: nowhere, tls: false, common_name: None };
+        let peer = Peer::plain(nowhere, nowhere);
         let literal = target.host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
         let deadline = self.now + target.connect_timeout;
         let dial = Dial { tag, target: target.clone(), addresses: Vec::from_iter(literal), deadline, last: "no address".into() };

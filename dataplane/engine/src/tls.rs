@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use rustls::{ClientConnection, Connection, ServerConnection};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
-use wire::{Key, Nanos, Peer, SECONDS, TlsStart, Why};
+use wire::{Key, Nanos, Peer, SECONDS, Side, TlsStart, Why};
 
 /// A handshake that takes longer is given up: several round trips across the world and a slow smart card fit, a silent peer does not stay.
 const HANDSHAKE_TIMEOUT: Nanos = 10 * SECONDS;
@@ -101,6 +101,11 @@ impl Tls {
         Ok(is_over)
     }
 
+    /// The peer's certificate.
+    fn certificate(&self) -> Option<Arc<[u8]>> {
+        self.session.peer_certificates()?.first().map(|certificate| Arc::from(&**certificate))
+    }
+
     /// The name of the peer's verified certificate.
     fn common_name(&self) -> Option<Arc<str>> {
         certificate::common_name(self.session.peer_certificates()?.first()?).map(Arc::from)
@@ -177,7 +182,9 @@ impl Net {
         let Some(conn) = self.table.get_mut(key) else { return false };
         let Some(tls) = conn.tls.as_mut().filter(|tls| tls.is_shaking && !tls.session.is_handshaking()) else { return false };
         tls.is_shaking = false;
-        conn.peer = Peer { tls: true, common_name: tls.common_name(), ..conn.peer.clone() };
+        let certificate = if conn.side == Side::Server { tls.certificate() } else { None };
+        let alpn = tls.session.alpn_protocol().map(Arc::from);
+        conn.peer = Peer { tls: true, common_name: tls.common_name(), alpn, certificate, ..conn.peer.clone() };
         self.stats.tls_handshakes.add(1);
         self.disarm_own(key, Timer::Handshake);
         self.soil(key);

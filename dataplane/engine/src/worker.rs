@@ -172,7 +172,7 @@ impl Worker {
         net.stats.accepted.add(1);
         // Fails only for a client that is gone already; then the address is of no use to anyone.
         let local = stream.local_addr().unwrap_or(remote);
-        let peer = Peer { remote, local, tls: false, common_name: None };
+        let peer = Peer::plain(remote, local);
         let (family, tls) = (label.family, label.tls.clone());
         let conn = Conn::new(None, family, Side::Client, Life::Handshaking, peer, Origin::Accepted(label));
         let key = net.add(conn);

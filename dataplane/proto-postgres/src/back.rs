@@ -9,6 +9,7 @@ use crate::machine::Postgres;
 use crate::message::{self, HEADER, Head, field, head, sqlstate};
 use crate::names;
 use crate::server::{Expect, Quiet, Server};
+use crate::stale::described;
 use crate::unread::asides;
 use wire::{Close, Cursor, Fault, Io, Key};
 
@@ -134,7 +135,7 @@ impl Postgres {
                     _ => Err(broken(tag, "no ReadyForQuery is due")),
                 };
             }
-            b'1' => self.verified(server),
+            b'T' | b'n' => described(server, client, tag, body),
             b'C' if heard => forget(server, client, body),
             _ => {}
         }
@@ -142,12 +143,6 @@ impl Postgres {
             answer(server, tag)?;
         }
         Ok(pass())
-    }
-
-    fn verified(&mut self, server: &Server) {
-        if let (Some(Expect::Parse { named: Some(prepared), .. }), Some(backend)) = (server.expect.front(), self.backends.get_mut(server.backend)) {
-            backend.verify(prepared.id);
-        }
     }
 
     /// An ErrorResponse: whatever the client sent up to its next Sync is not executed.
@@ -293,9 +288,9 @@ fn answer(server: &mut Server, tag: u8) -> Result<(), Fault> {
             false
         }
         (Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Quiet(_)), b'T' | b'D' | b'I' | b'H' | b'd' | b'c' | b'V') => false,
-        (Some(Expect::Parse { .. }), b'1') | (Some(Expect::Bind), b'2') | (Some(Expect::Close | Expect::CloseQuiet), b'3') => true,
-        (Some(Expect::Describe), b't') => false,
-        (Some(Expect::Describe), b'T' | b'n') => true,
+        (Some(Expect::Parse { .. }), b'1') | (Some(Expect::Bind), b'2') | (Some(Expect::Close | Expect::CloseQuiet(_)), b'3') => true,
+        (Some(Expect::Describe(_) | Expect::Look(_)), b't') => false,
+        (Some(Expect::Describe(_) | Expect::Look(_)), b'T' | b'n') => true,
         (Some(Expect::Execute), b'D' | b'H' | b'd' | b'c') => false,
         (Some(Expect::Execute), b'G') => {
             // It ignores every Sync that is already on its way; the client sends another one after its CopyDone.
@@ -368,7 +363,7 @@ fn undo(server: &mut Server, client: &mut Client, expect: Expect, has_failed: bo
         Expect::Parse { named, undo } => {
             let is_named = named.is_some();
             match named {
-                Some(prepared) => server.statements.remove(prepared.id),
+                Some(prepared) => server.statements.doubt(prepared.id),
                 None => server.unnamed = None,
             }
             let Some(undo) = undo else { return };
@@ -378,7 +373,7 @@ fn undo(server: &mut Server, client: &mut Client, expect: Expect, has_failed: bo
         }
         Expect::Say(_, Some(undo)) => drop(client.put(&undo.name, undo.before)),
         // The statement is still there, under a name that nothing remembers: it is closed with the connection.
-        Expect::CloseQuiet => server.is_dirty = true,
+        Expect::CloseQuiet(true) => server.is_dirty = true,
         _ => {}
     }
 }

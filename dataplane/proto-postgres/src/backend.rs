@@ -10,7 +10,7 @@ use crate::meter::PoolMeter;
 use crate::pool_conf::Mode;
 use crate::server::{Expect, Phase, Quiet, Server};
 use crate::settings::Settings;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use sql::ShardId;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,9 +20,6 @@ use wire::{Close, Io, Key, MILLIS, Nanos};
 
 /// Greetings that are kept per pool: as many as there are different startup messages among its clients, which are few.
 const MAX_WELCOMES: usize = 64;
-
-/// Statements that are known to be taken, per pool; beyond that they are learned again.
-const MAX_VERIFIED: usize = 4096;
 
 /// A pool's timer is never set to less than this from now, whatever the pool says.
 const MIN_PAUSE: Nanos = 10 * MILLIS;
@@ -45,8 +42,6 @@ pub struct Backend {
     pub last_error: String,
     /// ParameterStatus messages by the client's settings.
     pub welcomes: HashMap<Rc<Settings>, Rc<[u8]>>,
-    /// Statements that one of its servers has taken: another client's Parse of the same is answered without a connection.
-    pub verified: HashSet<u128>,
     /// No longer configured: what comes back is closed.
     pub is_retired: bool,
     /// Gauges.
@@ -84,14 +79,6 @@ impl Backend {
         self.welcomes.insert(settings.clone(), welcome);
     }
 
-    /// One of its servers has taken a statement.
-    pub fn verify(&mut self, id: u128) {
-        if self.verified.len() >= MAX_VERIFIED {
-            self.verified.clear();
-        }
-        self.verified.insert(id);
-    }
-
     /// Sees to it that the pool is looked at by then.
     fn wake(&mut self, io: &mut dyn Io, index: usize, at: Nanos) {
         if at < self.alarm {
@@ -105,7 +92,8 @@ impl Backend {
         if server.is_checking { self.pool.lost_check() } else { self.pool.lost() }
     }
 
-    fn endpoint(&self) -> Option<&Endpoint> {
+    /// The server that is dialled next.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
         let targets = &self.shard()?.targets;
         targets.get(self.next % targets.len().max(1))
     }
@@ -214,7 +202,9 @@ impl Postgres {
             }
             let key = io.dial(&endpoint.target, index as u64);
             io.arm(key, timer::LOGIN, io.now() + backend.database.pool_of(&backend.user).connect);
-            self.servers.insert(key, Box::new(Server::new(key, index, backend.next, Phase::Dialling, endpoint.tls)));
+            let mut server = Server::new(key, index, backend.next, Phase::Dialling, endpoint.tls);
+            server.is_direct = endpoint.target.tls.is_some();
+            self.servers.insert(key, Box::new(server));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::client::{Begun, Client, LocalPortal};
 use crate::error::Error;
-use crate::extended::{PARSE_COMPLETE, no_statement, provide};
+use crate::extended::{PARSE_COMPLETE, no_statement};
 use crate::front::Step;
 use crate::hello::fatal;
 use crate::machine::Postgres;
@@ -11,7 +11,8 @@ use crate::parameters::parameters;
 use crate::query::{absorb, at_hand, in_failed_transaction, is_local, is_utf8, scatter_in_transaction};
 use crate::route::Known;
 use crate::server::{Expect, Quiet};
-use crate::statement::Prepared;
+use crate::stale::Telling;
+use crate::statement::{Handle, Prepared};
 use sql::effect::Transaction;
 use sql::plan::Target;
 use sql::{Flow, ShardId, Values};
@@ -33,22 +34,26 @@ impl Postgres {
     /// A `Bind` message, or its front when the rest is streamed.
     pub(crate) fn bind(&mut self, io: &mut dyn Io, client: &mut Client, whole: &[u8], body: &[u8]) -> Result<Step, Fault> {
         let Some(names) = BindNames::read(body) else { return Err(fatal(io, client, &Error::protocol("malformed Bind message"), "Bind")) };
-        let Some(prepared) = client.statement(names.statement).cloned() else {
+        let Some(handle) = client.statement(names.statement).cloned() else {
             self.refuse(io, client, b'B', no_statement(names.statement));
             return Ok(Step::Done);
         };
-        let routed = self.route_bind(io, client, &prepared, body.get(names.rest..).unwrap_or_default());
+        let prepared = &handle.prepared;
+        let routed = self.route_bind(io, client, prepared, body.get(names.rest..).unwrap_or_default());
         match routed {
             Known::Parked => return Ok(Step::Parked),
             Known::Refused(error) => self.refuse(io, client, b'B', error),
-            Known::Yes(Bound::Local(transaction)) => self.bind_here(io, client, transaction, &prepared, names.portal),
+            Known::Yes(Bound::Local(transaction)) => self.bind_here(io, client, transaction, prepared, names.portal),
             Known::Yes(Bound::Scatter(..)) if !self.move_away(io, client) => return Ok(Step::Parked),
             Known::Yes(Bound::To(Some(shard))) if client.shard != shard && !self.move_away(io, client) => return Ok(Step::Parked),
-            Known::Yes(Bound::Scatter(flow, shards)) => return Ok(self.scatter_bind(io, client, &flow, &shards, &prepared, body)),
+            Known::Yes(Bound::Scatter(flow, shards)) => return Ok(self.scatter_bind(io, client, &flow, &shards, prepared, body)),
             Known::Yes(Bound::To(shard)) => {
                 let Some(server) = self.connection(io, client, shard) else { return Ok(Step::Parked) };
                 self.release_parses(io, client, server);
-                self.bind_on(io, client, server, &prepared, whole, names);
+                if let Err(step) = self.provide(io, client, server, b'B', &handle, !names.statement.is_empty()) {
+                    return Ok(step);
+                }
+                self.bind_on(io, client, server, handle, whole, names);
             }
         }
         Ok(Step::Done)
@@ -77,14 +82,13 @@ impl Postgres {
         true
     }
 
-    fn bind_on(&mut self, io: &mut dyn Io, client: &mut Client, key: Key, prepared: &Rc<Prepared>, whole: &[u8], names: BindNames<'_>) {
+    fn bind_on(&mut self, io: &mut dyn Io, client: &mut Client, key: Key, handle: Handle, whole: &[u8], names: BindNames<'_>) {
         client.is_in_batch = true;
         client.local_portal = None;
         client.virgin = None;
         let Some(server) = self.servers.get_mut(key) else { return };
         server.is_dirty |= client.pinned.is_some();
         let is_named = !names.statement.is_empty();
-        provide(io, server, prepared, is_named);
         let out = io.out(key);
         let grown = if is_named { SERVER_NAME - names.statement.len() as i64 } else { 0 };
         let length = whole.get(1..5).map_or(0, |length| length.iter().fold(0i64, |sum, byte| sum << 8 | i64::from(*byte))) + grown;
@@ -92,11 +96,13 @@ impl Postgres {
         out.extend_from_slice(&(length as u32).to_be_bytes());
         message::c_string(out, names.portal);
         if is_named {
-            prepared.name(out);
+            handle.prepared.name(out);
         }
         out.push(0);
         out.extend_from_slice(whole.get(message::HEADER + names.rest..).unwrap_or_default());
         server.expect.push_back(Expect::Bind);
+        let is_news = is_named && handle.told == 0;
+        client.telling = is_news.then(|| Box::new(Telling { name: names.statement.into(), portal: Some(names.portal.into()), handle }));
     }
 
     fn route_bind(&mut self, io: &mut dyn Io, client: &mut Client, prepared: &Prepared, values: &[u8]) -> Known<Bound> {

@@ -9,6 +9,30 @@ use crate::server::{Phase, Server};
 use subtle::ConstantTimeEq;
 use wire::{Cursor, Io, Key};
 
+/// As many random bytes as PostgreSQL 18 gives.
+const LONG: usize = 32;
+/// In protocol 3.0.
+const SHORT: usize = 4;
+
+/// The secret of a cancel key.
+#[derive(Default)]
+pub struct Secret {
+    bytes: [u8; LONG],
+    length: usize,
+}
+
+impl Secret {
+    /// Made of random bytes.
+    pub fn new(bytes: [u8; LONG], is_long: bool) -> Secret {
+        Secret { bytes, length: if is_long { LONG } else { SHORT } }
+    }
+
+    /// As BackendKeyData has it.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
 /// The slot's part of a process id; the rest names the worker. 8 million connections and 128 workers.
 const SLOT_BITS: u32 = 23;
 /// What tells ours from a server's, which Linux numbers up to 2^22: `pg_terminate_backend` of one of ours must not end anybody else, and a
@@ -23,27 +47,27 @@ impl Postgres {
     }
 
     /// A CancelRequest came; it is for this worker or another one.
-    pub(crate) fn cancel_request(&mut self, io: &mut dyn Io, pid: u32, secret: u32) {
+    pub(crate) fn cancel_request(&mut self, io: &mut dyn Io, pid: u32, secret: &[u8]) {
         let worker = (pid >> SLOT_BITS & 0x7f) as usize;
         if worker == self.worker.index {
             self.cancel(io, pid, secret);
         } else if worker < self.worker.count {
-            io.mail(worker, [&[mail::CANCEL][..], &pid.to_be_bytes(), &secret.to_be_bytes()].concat());
+            io.mail(worker, [&[mail::CANCEL][..], &pid.to_be_bytes(), secret].concat());
         }
     }
 
     /// One that came to another worker.
     pub(crate) fn cancel_mail(&mut self, io: &mut dyn Io, body: &[u8]) {
         let mut cursor = Cursor::new(body);
-        if let (Ok(pid), Ok(secret)) = (cursor.u32(), cursor.u32()) {
-            self.cancel(io, pid, secret);
+        if let Ok(pid) = cursor.u32() {
+            self.cancel(io, pid, cursor.rest());
         }
     }
 
-    fn cancel(&mut self, io: &mut dyn Io, pid: u32, secret: u32) {
+    fn cancel(&mut self, io: &mut dyn Io, pid: u32, secret: &[u8]) {
         let Some(key) = self.cancel_keys.get(&pid).copied() else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
-        if !bool::from(client.secret.to_be_bytes().ct_eq(&secret.to_be_bytes())) {
+        if client.secret.bytes().is_empty() || !bool::from(client.secret.bytes().ct_eq(secret)) {
             return;
         }
         if let Some(index) = client.waits.take() {
@@ -57,7 +81,8 @@ impl Postgres {
             }
             return;
         }
-        let servers: Vec<Key> = client.server.iter().chain(&client.legs).copied().collect();
+        let relay = if let ClientPhase::Relaying(server) = client.phase { Some(server) } else { None };
+        let servers: Vec<Key> = client.server.iter().chain(&client.legs).chain(&relay).copied().collect();
         for server in servers {
             self.cancel_on(io, server);
         }
@@ -65,9 +90,12 @@ impl Postgres {
 
     /// Opens a connection to the same server for the CancelRequest.
     pub(crate) fn cancel_on(&mut self, io: &mut dyn Io, of: Key) {
-        let Some(server) = self.servers.get_mut(of).filter(|server| !server.expect.is_empty() && matches!(server.phase, Phase::Ready)) else {
-            return;
+        let is_busy = |server: &Server| match server.phase {
+            Phase::Ready => !server.expect.is_empty(),
+            Phase::Relaying => true,
+            _ => false,
         };
+        let Some(server) = self.servers.get_mut(of).filter(|server| is_busy(server)) else { return };
         let Some(backend) = self.backends.get(server.backend) else { return };
         let Some(endpoint) = backend.shard().and_then(|shard| shard.targets.get(server.endpoint % shard.targets.len().max(1))) else { return };
         server.cancels += 1;
@@ -82,7 +110,7 @@ impl Postgres {
     pub(crate) fn cancel_done(&mut self, io: &mut dyn Io, of: Key) {
         let Some(mut server) = self.servers.remove(of) else { return };
         server.cancels = server.cancels.saturating_sub(1);
-        if server.cancels == 0 && server.owner.is_none() && !server.is_idle && server.expect.is_empty() {
+        if server.cancels == 0 && server.relay.is_none() && server.owner.is_none() && !server.is_idle && server.expect.is_empty() {
             self.free(io, &mut server);
         }
         self.put_back(server);

@@ -8,6 +8,7 @@
 
 use crate::admin::Admin;
 use crate::auth::Check;
+use crate::cancel::Secret;
 use crate::conf::Listener;
 use crate::error::Error;
 use crate::extended::Held;
@@ -17,7 +18,8 @@ use crate::route::Wanted;
 use crate::scatter::{Portal, Scatter};
 use crate::seats::Seat;
 use crate::settings::Settings;
-use crate::statement::Prepared;
+use crate::stale::Telling;
+use crate::statement::Handle;
 use hashbrown::HashMap;
 use sql::effect::Transaction;
 use sql::flow::Context;
@@ -25,13 +27,17 @@ use sql::{Flow, ShardId};
 use std::rc::Rc;
 use std::sync::Arc;
 use wire::{Class, Key, Nanos};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// How far a client is.
 pub enum Phase {
     /// Its first packet is to come.
     Startup,
     /// TLS is being set up.
-    Securing,
+    Securing {
+        /// From the first byte on, without an SSLRequest.
+        is_direct: bool,
+    },
     /// It proves who it is.
     Auth(Box<Check>),
     /// It is who it says; the server's parameters are needed to greet it.
@@ -40,6 +46,8 @@ pub enum Phase {
     Ready,
     /// It is an admin, and asks of the sidecar itself.
     Admin,
+    /// It has that server connection to itself, see [`crate::replication`].
+    Relaying(Key),
 }
 
 /// A transaction that the client has begun and no server knows of yet: which shard it is on is decided by its first statement.
@@ -92,9 +100,13 @@ pub struct Client {
     /// What counts it; from its login on.
     pub seat: Option<Seat>,
     /// Its named statements.
-    pub statements: HashMap<Box<[u8]>, Rc<Prepared>>,
+    pub statements: HashMap<Box<[u8]>, Handle>,
     /// Its unnamed one.
-    pub unnamed: Option<Rc<Prepared>>,
+    pub unnamed: Option<Handle>,
+    /// The latest Bind was of a statement that it was told nothing of; a Describe of the portal will tell.
+    pub telling: Option<Box<Telling>>,
+    /// The message at the front waited until its statement was looked at once more, see [`crate::stale`].
+    pub looked_at: bool,
     /// Parse messages whose server is not known yet.
     pub parses: Vec<Held>,
     /// See [`LocalPortal`].
@@ -105,7 +117,7 @@ pub struct Client {
     pub server: Option<Key>,
     /// That one has only been asked to describe statements so far, and may still be exchanged for one of another shard; what `begun` was.
     pub virgin: Option<Begun>,
-    /// It waits for the last answers of a connection that it is to be exchanged.
+    /// It waits for the answers that its connection still owes: to exchange it, or to see what a statement has become.
     pub is_moving: bool,
     /// The shard of that.
     pub shard: ShardId,
@@ -135,8 +147,14 @@ pub struct Client {
     pub scatter: Option<Box<Scatter>>,
     /// It sends no more: end when everything is answered.
     pub is_leaving: bool,
+    /// The kind of replication connection that it asked for.
+    pub replication: Option<Rc<str>>,
+    /// It has not said anything yet.
+    pub is_new: bool,
+    /// It speaks a protocol in which cancel keys may be long.
+    pub has_long_key: bool,
     /// The secret of its cancel key; the process id is made of worker and slot.
-    pub secret: u32,
+    pub secret: Secret,
     /// What the access log wants to hear of when it is answered: the flow, its fingerprint and size.
     pub tapped: Option<(Rc<Flow>, u128, usize)>,
     /// The SQLSTATE of the latest error since the last answer.
@@ -168,6 +186,8 @@ impl Client {
             seat: None,
             statements: HashMap::new(),
             unnamed: None,
+            telling: None,
+            looked_at: false,
             parses: Vec::new(),
             local_portal: None,
             portal: None,
@@ -188,7 +208,10 @@ impl Client {
             legs: Vec::new(),
             scatter: None,
             is_leaving: false,
-            secret: 0,
+            replication: None,
+            is_new: true,
+            has_long_key: false,
+            secret: Secret::default(),
             tapped: None,
             failed: None,
             started: 0,
@@ -198,19 +221,28 @@ impl Client {
     }
 
     /// The statement of that name.
-    pub fn statement(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+    pub fn statement(&self, name: &[u8]) -> Option<&Handle> {
         if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name) }
     }
 
     /// Puts a statement under a name; what was there before.
-    pub fn put(&mut self, name: &[u8], prepared: Option<Rc<Prepared>>) -> Option<Rc<Prepared>> {
+    pub fn put(&mut self, name: &[u8], handle: Option<Handle>) -> Option<Handle> {
         if name.is_empty() {
-            return std::mem::replace(&mut self.unnamed, prepared);
+            return std::mem::replace(&mut self.unnamed, handle);
         }
-        match prepared {
-            Some(prepared) => self.statements.insert(name.into(), prepared),
+        match handle {
+            Some(handle) => self.statements.insert(name.into(), handle),
             None => self.statements.remove(name),
         }
+    }
+
+    /// What the meaning of a text depends on: the search_path, and in a session with state of its own (a temporary table may hide another
+    /// one) everything. Statements of one scope share their copies on servers.
+    pub fn scope(&self) -> u64 {
+        if self.pinned.is_some() {
+            return u64::from(self.key.slot) << 32 | u64::from(self.key.generation) | 1 << 63;
+        }
+        self.settings.get("search_path").map_or(0, |path| xxh3_64(path.as_bytes()) >> 1)
     }
 
     /// Whether its transaction, batch or session state binds it to the shard of its connection.

@@ -1,15 +1,17 @@
 //! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
 
-use crate::auth::{Credentials, Method, User, scram};
+use crate::auth::{Credentials, Method, User, end_point, scram};
 use crate::conf::{Conf, Database, Endpoint, Listener, Shard};
+use crate::login::ALPN;
 use crate::pool_conf::PoolConf;
-use config::proto::midstream::core::v1::downstream_tls;
+use config::proto::midstream::core::v1::{downstream_tls, upstream_tls};
 use config::proto::midstream::sql::v1::{self as proto, Engine, sql_proxy};
 use config::{Compiled, Context, Entry, Invalid, ListenerOf, Refusal, Role, types};
+use rustls::{ClientConfig, ServerConfig};
 use sql::Rules;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use wire::{Bind, Target};
+use wire::{Bind, Target, TlsClient};
 
 /// Compiles the PostgreSQL part of a set.
 pub fn compile(context: &Context<'_>) -> Compiled {
@@ -106,10 +108,18 @@ fn shard(context: &Context<'_>, database: &proto::Database, shard: &proto::Shard
     primaries.sort_by_key(|endpoint| !endpoint.healthy);
     let targets = primaries.into_iter().map(|endpoint| {
         let tls = context.tls_client(database.tls.as_ref(), &endpoint.host)?;
-        let target = Target { host: endpoint.host, port: endpoint.port, tls: None, connect_timeout: pool.connect };
-        Ok(Endpoint { target, tls })
+        let is_direct = database.tls.as_ref().is_some_and(|tls| tls.negotiation() == upstream_tls::Negotiation::Direct);
+        let (now, later) = if is_direct { (tls.map(with_alpn), None) } else { (None, tls) };
+        let target = Target { host: endpoint.host, port: endpoint.port, tls: now, connect_timeout: pool.connect };
+        Ok(Endpoint { target, tls: later })
     });
     Ok(Shard { name: shard.name.as_str().into(), database: shard.database.clone(), targets: targets.collect::<Result<_, Invalid>>()? })
+}
+
+fn with_alpn(tls: TlsClient) -> TlsClient {
+    let mut config = ClientConfig::clone(&tls.config);
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    TlsClient { config: Arc::new(config), ..tls }
 }
 
 fn listener(context: &Context<'_>, of: &ListenerOf<proto::SqlProxy>, databases: &BTreeMap<String, Arc<Database>>) -> Result<Listener, Invalid> {
@@ -129,7 +139,12 @@ fn listener(context: &Context<'_>, of: &ListenerOf<proto::SqlProxy>, databases: 
         sql_proxy::Auth::ScramSha256 => Method::Scram,
         sql_proxy::Auth::Certificate => Method::Certificate,
     };
-    let tls = context.tls_server(filter.tls.as_ref())?;
+    let tls = context.tls_server(filter.tls.as_ref())?.map(|tls| {
+        let mut tls = ServerConfig::clone(&tls);
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        Arc::new(tls)
+    });
+    let end_point = context.certificate(filter.tls.as_ref())?.and_then(|certificate| end_point(&certificate));
     let tls_mode = filter.tls.as_ref().map_or(downstream_tls::Mode::Disabled, |tls| tls.mode());
     if matches!(method, Method::Password | Method::Certificate) && tls_mode == downstream_tls::Mode::Disabled {
         return Err(Invalid::new("auth", "passwords in clear text and certificates need TLS on the listener; set tls or choose scram"));
@@ -145,6 +160,7 @@ fn listener(context: &Context<'_>, of: &ListenerOf<proto::SqlProxy>, databases: 
         admins: filter.admins.clone(),
         admin_database: if filter.admin_database.is_empty() { crate::admin::DEFAULT_NAME.into() } else { filter.admin_database.clone() },
         tls,
+        end_point: end_point.map(Arc::from),
         is_tls_required: tls_mode == downstream_tls::Mode::Required,
         database: database.clone(),
         chain: context.chain(&of.entry.name),

@@ -30,6 +30,8 @@ pub struct Listener {
     pub admin_database: String,
     /// For clients that ask for TLS.
     pub tls: Option<TlsServer>,
+    /// What SCRAM binds a login over TLS to: the hash of our certificate, see `auth::end_point`.
+    pub end_point: Option<Arc<[u8]>>,
     /// Clients must ask for it.
     pub is_tls_required: bool,
     /// What it leads to.
@@ -96,15 +98,19 @@ pub struct Shard {
 /// A server.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// Where; its `tls` is unset, since PostgreSQL negotiates TLS on a plain connection.
+    /// Where; its `tls` is set only where TLS begins with the first byte.
     pub target: Target,
-    /// What to negotiate.
+    /// What to negotiate on a plain connection.
     pub tls: Option<TlsClient>,
 }
 
 impl Endpoint {
     /// The same place: connections to it stay when the configuration changes.
     pub fn is_same_place(&self, other: &Endpoint) -> bool {
-        self.target.host == other.target.host && self.target.port == other.target.port && self.tls.is_some() == other.tls.is_some()
+        self.target.host == other.target.host && self.target.port == other.target.port && self.security() == other.security()
+    }
+
+    fn security(&self) -> [bool; 2] {
+        [self.tls.is_some(), self.target.tls.is_some()]
     }
 }

@@ -41,6 +41,7 @@ impl Postgres {
 
     fn forget_client(&mut self, io: &mut dyn Io, client: &mut Client, how: Close) {
         self.let_go_of_legs(io, client);
+        self.leave_relay(io, client);
         if let Some(backend) = client.waits.and_then(|index| self.backends.get_mut(index)) {
             backend.pool.forget(client.key);
         }
@@ -105,7 +106,9 @@ impl Postgres {
             let Some(mut client) = self.clients.remove(key) else { continue };
             match self.conf.listeners.get(&client.listener.name).cloned() {
                 None => {
-                    Error::fatal("57P01", "this listener was removed from Midstream's configuration").write(io.out(key));
+                    if !matches!(client.phase, Phase::Relaying(_)) {
+                        Error::fatal("57P01", "this listener was removed from Midstream's configuration").write(io.out(key));
+                    }
                     self.end_client(io, client, Close::Flush);
                 }
                 Some(listener) if matches!(client.phase, Phase::Admin) && !listener.admins.contains(&client.user.to_string()) => {
@@ -206,6 +209,9 @@ impl Postgres {
 
 /// As a server says it when it is told to stop.
 fn shutting_down(io: &mut dyn Io, client: &Client) {
+    if matches!(client.phase, Phase::Relaying(_)) {
+        return; // it would stand in the middle of whatever is passing
+    }
     Error::fatal("57P01", "terminating connection: Midstream is shutting down").hint("Reconnect.").write(io.out(client.key));
 }
 

@@ -16,12 +16,14 @@ pub struct Error {
     pub detail: String,
     /// What to do; may be empty.
     pub hint: String,
+    /// The server's routine that says so, where drivers look at it; otherwise empty.
+    pub routine: &'static str,
 }
 
 impl Error {
     /// Ends the statement.
     pub fn statement(code: &str, message: impl Into<String>) -> Error {
-        Error { is_fatal: false, code: code.into(), message: message.into(), detail: String::new(), hint: String::new() }
+        Error { is_fatal: false, code: code.into(), message: message.into(), detail: String::new(), hint: String::new(), routine: "" }
     }
 
     /// Ends the connection.
@@ -74,6 +76,10 @@ impl Error {
             for (kind, text) in fields.into_iter().filter(|(_, text)| !text.is_empty()) {
                 out.push(kind);
                 c_string(out, text.as_bytes());
+            }
+            if !self.routine.is_empty() {
+                out.push(b'R');
+                c_string(out, self.routine.as_bytes());
             }
             out.push(0);
         });

@@ -11,8 +11,9 @@ use crate::machine::Postgres;
 use crate::message::{self, Parse, frame, kind_and_name};
 use crate::query::{is_local, local};
 use crate::server::{Expect, Server, Undo};
+use crate::stale::Telling;
 use crate::startup::MAX_NAME;
-use crate::statement::{MAX_PER_CLIENT, Prepared};
+use crate::statement::{Handle, MAX_PER_CLIENT, Prepared};
 use std::rc::Rc;
 use wire::{Fault, Io, Key};
 
@@ -37,17 +38,14 @@ impl Postgres {
             self.refuse(io, client, b'P', error);
             return Ok(Step::Done);
         }
-        let prepared = self.interned.intern(&parse, &mut self.lexer);
-        if !parse.name.is_empty() && client.server.is_none() && self.is_verified(client, prepared.id) {
-            client.put(parse.name, Some(prepared));
-            io.out(client.key).extend_from_slice(PARSE_COMPLETE);
-            return Ok(Step::Done);
-        }
+        let scope = if parse.name.is_empty() { 0 } else { client.scope() };
+        let handle = self.interned.parse(&parse, scope, &mut self.lexer);
         let is_held = client.server.is_none() && client.listener.database.rules.is_sharded();
         if !is_held && self.connection(io, client, None).is_none() {
             return Ok(Step::Parked);
         }
-        let before = client.put(parse.name, Some(prepared.clone()));
+        let prepared = handle.prepared.clone();
+        let before = client.put(parse.name, Some(handle));
         let undo = Box::new(Undo { name: parse.name.into(), before });
         let held = Held { prepared, is_named: !parse.name.is_empty(), undo };
         match client.server {
@@ -57,22 +55,11 @@ impl Postgres {
         Ok(Step::Done)
     }
 
-    /// Whether a server has taken that statement before: then it is one, and no connection is needed to say so.
-    fn is_verified(&self, client: &Client, id: u128) -> bool {
-        let home = client.backends.get(usize::from(client.listener.database.rules.home()));
-        client.parses.is_empty() && home.and_then(|index| self.backends.get(*index)).is_some_and(|backend| backend.verified.contains(&id))
-    }
-
-    /// Sends a client's Parse to a server, unless a named one is there already.
+    /// Sends a client's Parse to a server.
     fn parse_on(&mut self, io: &mut dyn Io, client: &mut Client, key: Key, held: Held) {
         client.is_in_batch = true;
         let Some(server) = self.servers.get_mut(key) else { return };
-        let Held { prepared, is_named, undo } = held;
-        if is_named && server.statements.has(prepared.id) {
-            server.expect.push_back(Expect::Say(PARSE_COMPLETE, Some(undo)));
-            return say_now(io, server, client.key);
-        }
-        add_parse(io, server, &prepared, is_named, Some(undo));
+        add_parse(io, server, &held.prepared, held.is_named, Some(held.undo), self.interned.now());
     }
 
     /// Sends what is held to the connection at hand.
@@ -107,18 +94,19 @@ impl Postgres {
                 let Some(server) = self.connection(io, client, None) else { return Ok(Step::Parked) };
                 self.release_parses(io, client, server);
                 client.is_in_batch = true;
-                self.send(io, server, whole, if tag == b'D' { Expect::Describe } else { Expect::Close });
+                let telling = client.telling.take_if(|telling| tag == b'D' && telling.portal.as_deref() == Some(name));
+                self.send(io, server, whole, if tag == b'D' { Expect::Describe(telling) } else { Expect::Close });
             }
         }
         Ok(Step::Done)
     }
 
     fn describe_statement(&mut self, io: &mut dyn Io, client: &mut Client, name: &[u8]) -> Step {
-        let Some(prepared) = client.statement(name).cloned() else {
+        let Some(handle) = client.statement(name).cloned() else {
             self.refuse(io, client, b'D', no_statement(name));
             return Step::Done;
         };
-        let is_begin = prepared.effect.as_ref().is_some_and(|effect| is_local(client, effect).is_some());
+        let is_begin = handle.prepared.effect.as_ref().is_some_and(|effect| is_local(client, effect).is_some());
         if client.server.is_none() && is_begin {
             let out = io.out(client.key);
             client.parses.drain(..).for_each(|_| out.extend_from_slice(PARSE_COMPLETE));
@@ -129,18 +117,34 @@ impl Postgres {
         let Some(key) = self.connection(io, client, None) else { return Step::Parked };
         self.release_parses(io, client, key);
         client.is_in_batch = true;
-        let Some(server) = self.servers.get_mut(key) else { return Step::Done };
         let is_named = !name.is_empty();
-        provide(io, server, &prepared, is_named);
+        if let Err(step) = self.provide(io, client, key, b'D', &handle, is_named) {
+            return step;
+        }
+        let Some(server) = self.servers.get_mut(key) else { return Step::Done };
         frame(io.out(key), b'D', |out| {
             out.push(b'S');
             if is_named {
-                prepared.name(out);
+                handle.prepared.name(out);
             }
             out.push(0);
         });
-        server.expect.push_back(Expect::Describe);
+        let is_news = is_named && handle.told == 0;
+        let telling = is_news.then(|| Box::new(Telling { name: name.into(), portal: None, handle }));
+        server.expect.push_back(Expect::Describe(telling));
         Step::Done
+    }
+
+    /// Sees to it that the server has the statement, unheard by the client. `Err`: the message waits for that, or is refused.
+    pub(crate) fn provide(&mut self, io: &mut dyn Io, client: &mut Client, key: Key, tag: u8, handle: &Handle, is_named: bool) -> Result<(), Step> {
+        if is_named {
+            return self.vouch(io, client, key, tag, handle);
+        }
+        let now = self.interned.now();
+        if let Some(server) = self.servers.get_mut(key).filter(|server| server.unnamed != Some(handle.prepared.id)) {
+            add_parse(io, server, &handle.prepared, false, None, now);
+        }
+        Ok(())
     }
 
     /// The client forgets the statement; servers keep it, for others.
@@ -250,21 +254,14 @@ pub fn no_statement(name: &[u8]) -> Error {
     }
 }
 
-/// Sees to it that the server has the statement, unheard by the client.
-pub fn provide(io: &mut dyn Io, server: &mut Server, prepared: &Rc<Prepared>, is_named: bool) {
-    let has = if is_named { server.statements.has(prepared.id) } else { server.unnamed == Some(prepared.id) };
-    if !has {
-        add_parse(io, server, prepared, is_named, None);
-    }
-}
-
-fn add_parse(io: &mut dyn Io, server: &mut Server, prepared: &Rc<Prepared>, is_named: bool, undo: Option<Box<Undo>>) {
+/// Parses the statement on the server, in the place of an older copy.
+pub fn add_parse(io: &mut dyn Io, server: &mut Server, prepared: &Rc<Prepared>, is_named: bool, undo: Option<Box<Undo>>, now: u64) {
     let out = io.out(server.key);
     if !is_named {
         server.unnamed = Some(prepared.id);
-    } else if let Some(gone) = server.statements.add(prepared.clone()) {
+    } else if let Some(gone) = server.statements.add(prepared.clone(), now) {
         gone.close(out);
-        server.expect.push_back(Expect::CloseQuiet);
+        server.expect.push_back(Expect::CloseQuiet(gone.id != prepared.id));
     }
     prepared.parse(is_named, out);
     server.expect.push_back(Expect::Parse { named: is_named.then(|| prepared.clone()), undo });

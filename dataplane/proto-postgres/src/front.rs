@@ -70,6 +70,8 @@ impl Postgres {
             return Ok(Next::More); // answered when the shards have answered; the client is paused
         }
         if client.is_skipping && !matches!(tag, b'S' | b'X') {
+            client.wanted.clear();
+            client.looked_at = false;
             return Ok(skip(io, client, bytes, total));
         }
         match bytes.get(HEADER..total) {

@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::conf::Database;
 use crate::machine::Postgres;
 use crate::meter::PoolMeter;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use sql::ShardId;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -58,7 +58,6 @@ impl Postgres {
             next: 0,
             last_error: String::new(),
             welcomes: HashMap::new(),
-            verified: HashSet::new(),
             is_retired: false,
             meter: PoolMeter::new(&self.worker.metrics, &name),
         };

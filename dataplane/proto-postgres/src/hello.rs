@@ -1,21 +1,28 @@
 //! A client comes: encryption, startup message, who it is, and the greeting.
 
 use crate::auth::{Check, Step};
+use crate::cancel::Secret;
 use crate::client::{Client, Phase};
 use crate::conf::Listener;
 use crate::error::Error;
+use crate::login::has_alpn;
 use crate::machine::{Postgres, timer};
 use crate::message::{self, Head, frame, head};
+use crate::replication;
 use crate::server::{Expect, Quiet, Server};
 use crate::settings::Settings;
-use crate::startup::{self, Start, Startup};
+use crate::startup::{self, NEWEST_MINOR, Start, Startup};
 use sql::flow::Context;
 use std::rc::Rc;
 use wire::{Close, Fault, Io, TlsStart};
 
 const AUTHENTICATION_OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
-/// The newest protocol we speak, as NegotiateProtocolVersion gives it.
+/// Protocol 3.0, of 3.2 the upper half.
 const VERSION: u32 = 3 << 16;
+/// The first byte of a TLS handshake; of a startup packet it would be a length of 352 MiB.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// From this minor version on cancel keys have the length that we like.
+const LONG_KEYS: u16 = 2;
 
 /// What becomes of the connection after one step of the greeting.
 pub enum Next {
@@ -42,13 +49,21 @@ impl Postgres {
     }
 
     fn first_packet(&mut self, io: &mut dyn Io, client: &mut Client, bytes: &[u8]) -> Result<Next, Fault> {
+        if bytes.first() == Some(&TLS_HANDSHAKE) && client.is_new {
+            return direct_tls(io, client);
+        }
         let (startup, length) = startup::read(bytes).map_err(|error| fatal(io, client, &error, "Startup packet"))?;
+        if startup == Startup::More {
+            return Ok(Next::More);
+        }
+        client.is_new = false;
         match startup {
-            Startup::More => return Ok(Next::More),
+            Startup::More => {}
             Startup::Gss => io.out(client.key).push(b'N'),
+            Startup::Ssl if is_secured(io, client) => return Err(fatal(io, client, &Error::protocol("SSLRequest inside of TLS"), "SSLRequest")),
             Startup::Ssl => return tls_request(io, client, bytes.len()).map(|()| Next::On(length)),
             Startup::Cancel { pid, secret } => {
-                self.cancel_request(io, pid, secret);
+                self.cancel_request(io, pid, &secret);
                 return Ok(Next::End);
             }
             Startup::Start(start) => {
@@ -60,19 +75,23 @@ impl Postgres {
 
     fn start(&mut self, io: &mut dyn Io, client: &mut Client, start: Start) -> Result<(), Error> {
         let listener = client.listener.clone();
-        let is_tls = io.peer(client.key).is_some_and(|peer| peer.tls);
+        let is_tls = is_secured(io, client);
         if listener.is_tls_required && !is_tls {
             return Err(Error::fatal("28000", format!("listener {} takes TLS connections only", listener.name)).hint("Connect with sslmode=require."));
         }
-        if start.is_newer || !start.unknown.is_empty() {
-            negotiate(io.out(client.key), &start.unknown);
+        if let Some(kind) = &start.replication {
+            client.replication = Some(kind.as_str().into());
         }
+        let minor = start.minor.min(NEWEST_MINOR);
+        if start.minor > minor || !start.unknown.is_empty() {
+            negotiate(io.out(client.key), minor, &start.unknown);
+        }
+        client.has_long_key = minor >= LONG_KEYS;
         client.user = start.user.as_str().into();
         client.database = start.database.into();
         client.identity = format!("user:{}", start.user).into();
         client.settings = Rc::new(Settings::new(start.settings));
-        let known = listener.users.get(&start.user);
-        let (check, step) = Check::begin(listener.method, &start.user, known, io.peer(client.key), &mut self.entropy);
+        let (check, step) = Check::begin(&listener, &start.user, io.peer(client.key), &mut self.entropy);
         if let Some(check) = check {
             client.phase = Phase::Auth(Box::new(check));
         }
@@ -117,10 +136,16 @@ impl Postgres {
                     return Err(Error::fatal("3D000", format!("database \"{database}\" does not exist on listener {}", listener.name))
                         .hint(format!("It serves: {}.", listener.databases.join(", "))));
                 }
+                if let Some(kind) = &client.replication {
+                    replication::allow(&listener, kind)?;
+                }
                 client.phase = Phase::Welcome;
                 client.seat = Some(self.seats.take(&listener.database, &client.user)?);
                 self.settle_in(client, &listener);
-                self.welcome(io, client);
+                match client.replication.clone() {
+                    Some(kind) => self.replicate(io, client, kind),
+                    None => self.welcome(io, client),
+                }
             }
         }
         Ok(())
@@ -171,11 +196,7 @@ impl Postgres {
 
     /// The settings are in force: greet, and give the connection back.
     pub(crate) fn welcomed(&mut self, io: &mut dyn Io, server: &mut Server, client: &mut Client) {
-        let mut welcome = Vec::new();
-        for (name, value) in &server.parameters {
-            message::parameter_status(&mut welcome, name, value);
-        }
-        let welcome: Rc<[u8]> = welcome.into();
+        let welcome: Rc<[u8]> = server.greeting().into();
         if let Some(backend) = self.backends.get_mut(server.backend) {
             backend.keep_welcome(&client.settings, welcome.clone());
         }
@@ -187,9 +208,9 @@ impl Postgres {
         }
     }
 
-    fn greet(&mut self, io: &mut dyn Io, client: &mut Client, welcome: &[u8]) {
+    pub(crate) fn greet(&mut self, io: &mut dyn Io, client: &mut Client, welcome: &[u8]) {
         let pid = self.cancel_pid(client.key);
-        client.secret = self.entropy.next_u32();
+        client.secret = Secret::new(self.entropy.next(), client.has_long_key);
         self.cancel_keys.insert(pid, client.key);
         client.phase = Phase::Ready;
         io.disarm(client.key, timer::AUTHENTICATION);
@@ -197,7 +218,7 @@ impl Postgres {
         out.extend_from_slice(welcome);
         frame(out, b'K', |out| {
             out.extend_from_slice(&pid.to_be_bytes());
-            out.extend_from_slice(&client.secret.to_be_bytes());
+            out.extend_from_slice(client.secret.bytes());
         });
         message::ready(out, b'I');
     }
@@ -212,10 +233,39 @@ impl Postgres {
     }
 }
 
+fn is_secured(io: &dyn Io, client: &Client) -> bool {
+    io.peer(client.key).is_some_and(|peer| peer.tls)
+}
+
+/// A ClientHello instead of a packet (sslnegotiation=direct): it is left to TLS.
+fn direct_tls(io: &mut dyn Io, client: &mut Client) -> Result<Next, Fault> {
+    client.is_new = false;
+    let Some(tls) = client.listener.tls.clone() else {
+        // Nothing that could be said would be understood.
+        return Err(Fault::client("Startup packet", "TLS on a listener without tls"));
+    };
+    io.start_tls(client.key, TlsStart::Accept(tls));
+    client.phase = Phase::Securing { is_direct: true };
+    Ok(Next::More)
+}
+
+/// TLS is up. Without a name for what is spoken in it, a page in a browser could be made to speak to us (ALPACA): who begins with TLS
+/// has to give it.
+pub fn secured(io: &mut dyn Io, client: &mut Client) -> Option<Close> {
+    let is_direct = matches!(client.phase, Phase::Securing { is_direct: true });
+    if is_direct && !has_alpn(io, client.key) {
+        let error = Error::protocol("received direct SSL connection request without ALPN protocol negotiation extension");
+        client.meter.error(&error.code);
+        error.write(io.out(client.key));
+        return Some(Close::Flush);
+    }
+    client.phase = Phase::Startup;
+    None
+}
+
 /// `S` and a handshake, or `N`.
 fn tls_request(io: &mut dyn Io, client: &mut Client, received: usize) -> Result<(), Fault> {
-    let is_tls = io.peer(client.key).is_some_and(|peer| peer.tls);
-    match client.listener.tls.clone().filter(|_| !is_tls) {
+    match client.listener.tls.clone() {
         None => io.out(client.key).push(b'N'),
         // CVE-2021-23214: bytes behind the request came before TLS, from anybody, and would be taken for the client's.
         Some(_) if received > 8 => {
@@ -225,16 +275,16 @@ fn tls_request(io: &mut dyn Io, client: &mut Client, received: usize) -> Result<
         Some(tls) => {
             io.out(client.key).push(b'S');
             io.start_tls(client.key, TlsStart::Accept(tls));
-            client.phase = Phase::Securing;
+            client.phase = Phase::Securing { is_direct: false };
         }
     }
     Ok(())
 }
 
-/// NegotiateProtocolVersion: 3.0, and none of those options.
-fn negotiate(out: &mut Vec<u8>, unknown: &[String]) {
+/// NegotiateProtocolVersion: that minor version, and none of those options.
+fn negotiate(out: &mut Vec<u8>, minor: u16, unknown: &[String]) {
     frame(out, b'v', |out| {
-        out.extend_from_slice(&VERSION.to_be_bytes());
+        out.extend_from_slice(&(VERSION | u32::from(minor)).to_be_bytes());
         out.extend_from_slice(&(unknown.len() as u32).to_be_bytes());
         unknown.iter().for_each(|name| message::c_string(out, name.as_bytes()));
     });

@@ -9,6 +9,8 @@ use wire::{Close, Cursor, Event, Fault, Io, Key, TlsStart, Why};
 const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
 const VERSION: u32 = 3 << 16;
 const TERMINATE: &[u8] = b"X\0\0\0\x04";
+/// PostgreSQL's name as an application protocol over TLS.
+pub const ALPN: &[u8] = b"postgresql";
 
 /// Why a login cannot succeed.
 enum Failed {
@@ -26,6 +28,12 @@ impl Postgres {
             Phase::Dialling if server.tls.is_some() => {
                 io.out(key).extend_from_slice(SSL_REQUEST);
                 server.phase = Phase::AskedTls;
+            }
+            Phase::Dialling if server.is_direct && !has_alpn(io, key) => {
+                let why = "the server began TLS without the application protocol postgresql; it is older than 17, or no PostgreSQL server";
+                let fault = self.login_failed(io, &server, Failed::Lasting(why.into()));
+                drop(fault);
+                return io.close(key, Close::Abort);
             }
             Phase::Dialling => self.start_login(io, &mut server),
             // A server reads a CancelRequest before it asks who sent it, so TLS would only protect the key from the network that the
@@ -51,6 +59,12 @@ impl Postgres {
         for (name, value) in [("user", user.as_str()), ("database", backend.shard().map_or("", |shard| &shard.database))] {
             c_string(out, name.as_bytes());
             c_string(out, value.as_bytes());
+        }
+        if let Some(relay) = &server.relay {
+            for (name, value) in relay.settings.iter().chain([("replication", &*relay.kind)]) {
+                c_string(out, name.as_bytes());
+                c_string(out, value.as_bytes());
+            }
         }
         out.push(0);
         let length = (out.len() - at) as u32;
@@ -106,8 +120,8 @@ impl Postgres {
             b'R' => {
                 let Phase::Login(login) = &mut server.phase else { return Ok(()) };
                 let Some(backend) = self.backends.get(server.backend) else { return Ok(()) };
-                let who = backend.credentials();
-                login.request(body, &who, server.is_tls, &mut self.entropy, io.out(server.key)).map(|_| ()).map_err(Failed::Lasting)
+                let (who, peer) = (backend.credentials(), io.peer(server.key).cloned());
+                login.request(body, &who, peer.as_ref(), &mut self.entropy, io.out(server.key)).map(|_| ()).map_err(Failed::Lasting)
             }
             b'S' => {
                 if let (Ok(name), Ok(value)) = (cursor.c_string(), cursor.c_string()) {
@@ -121,10 +135,16 @@ impl Postgres {
                 Ok(())
             }
             b'Z' => {
-                self.server_ready(io, server);
+                match server.relay {
+                    Some(_) => self.relay(io, server),
+                    None => self.server_ready(io, server),
+                }
                 Ok(())
             }
-            b'E' => Err(refused_by_server(body)),
+            b'E' => {
+                self.relay_error(io, server, body);
+                Err(refused_by_server(body))
+            }
             b'N' | b'v' => Ok(()),
             other => Err(Failed::Passing(format!("it sent message {:?} during login", char::from(other)))),
         }
@@ -164,7 +184,9 @@ impl Postgres {
             Failed::Lasting(why) => (why, true),
             Failed::Passing(why) => (why, false),
         };
-        self.dial_failed(io, server.backend, &why, is_lasting);
+        if !self.relay_gone(io, server, &why) {
+            self.dial_failed(io, server.backend, &why, is_lasting);
+        }
         Fault::server("Login", why)
     }
 
@@ -187,11 +209,8 @@ impl Postgres {
         let Some(mut server) = self.servers.remove(key) else { return };
         match event {
             Event::Closed(why) => return self.server_gone(io, server, &why),
-            Event::Secured => {
-                server.is_tls = true;
-                self.start_login(io, &mut server);
-            }
-            Event::Timer(timer::LOGIN) if !matches!(server.phase, Phase::Ready) => {
+            Event::Secured => self.start_login(io, &mut server),
+            Event::Timer(timer::LOGIN) if !matches!(server.phase, Phase::Ready | Phase::Relaying) => {
                 io.close(key, Close::Abort);
                 return self.server_gone(io, server, &Why::Refused("the connection was not ready in time (pool.connectTimeout)".into()));
             }
@@ -211,6 +230,7 @@ impl Postgres {
             Why::Fault => "the server broke the protocol",
         };
         match server.phase {
+            _ if self.relay_gone(io, &server, reason) => {}
             Phase::Cancel { of, .. } => self.cancel_done(io, of),
             // A fault during login has been counted where it was found.
             Phase::Ready => self.ready_server_gone(io, &mut server, reason),
@@ -240,6 +260,11 @@ impl Postgres {
             io.close(key, Close::Flush);
         }
     }
+}
+
+/// Whether the application protocol was agreed on.
+pub fn has_alpn(io: &dyn Io, key: Key) -> bool {
+    io.peer(key).is_some_and(|peer| peer.alpn.as_deref() == Some(ALPN))
 }
 
 /// What the server said when it refused the login. Too many connections, starting up and shutting down pass.

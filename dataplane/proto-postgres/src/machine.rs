@@ -8,6 +8,7 @@ use crate::backend::Backend;
 use crate::client::{Client, Phase};
 use crate::conf::Conf;
 use crate::error::Error;
+use crate::hello::secured;
 use crate::meter::ListenerMeter;
 use crate::pids::Pids;
 use crate::seats::Seats;
@@ -131,11 +132,8 @@ impl Postgres {
         let ended = match event {
             Event::Closed(_) => Some(Close::Abort),
             Event::HalfClosed => self.half_closed(io, &mut client),
-            Event::Secured => {
-                client.phase = Phase::Startup;
-                None
-            }
-            Event::Timer(timer::AUTHENTICATION) if !matches!(client.phase, Phase::Ready | Phase::Admin) => {
+            Event::Secured => secured(io, &mut client),
+            Event::Timer(timer::AUTHENTICATION) if !matches!(client.phase, Phase::Ready | Phase::Admin | Phase::Relaying(_)) => {
                 Error::fatal("08P01", "the client did not finish its login in time").write(io.out(key));
                 Some(Close::Flush)
             }

@@ -12,6 +12,6 @@ pub fn reword(client: &Client, body: &[u8]) -> Option<Vec<u8>> {
     let end = at + PREFIX.len() - 1 + DIGITS;
     let digits = std::str::from_utf8(body.get(end - DIGITS..end)?).ok()?;
     let id = u128::from_str_radix(digits, 16).ok()?;
-    let (name, _) = client.statements.iter().find(|(_, statement)| statement.id == id)?;
+    let (name, _) = client.statements.iter().find(|(_, statement)| statement.prepared.id == id)?;
     Some([&body[..at], name, &body[end..]].concat())
 }

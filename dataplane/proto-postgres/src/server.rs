@@ -7,9 +7,12 @@
 
 use crate::auth::Login;
 use crate::error::Error;
+use crate::message::parameter_status;
 use crate::pids::Owner;
+use crate::replication::Relay;
 use crate::settings::Settings;
-use crate::statement::{OnServer, Prepared};
+use crate::stale::Telling;
+use crate::statement::{Handle, OnServer, Prepared};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use wire::pool::Term;
@@ -27,6 +30,8 @@ pub enum Phase {
     Login(Login),
     /// It can be leased, or is.
     Ready,
+    /// Nobody looks at what it carries, see [`crate::replication`].
+    Relaying,
     /// It carries a CancelRequest for that connection, and nothing else.
     Cancel {
         /// The connection whose statement is to be cancelled; it is not given on before this one is closed.
@@ -43,7 +48,7 @@ pub struct Undo {
     /// The client's name.
     pub name: Box<[u8]>,
     /// What was there before.
-    pub before: Option<Rc<Prepared>>,
+    pub before: Option<Handle>,
 }
 
 /// One of our own simple queries, whose answer the client does not see.
@@ -77,14 +82,16 @@ pub enum Expect {
     },
     /// BindComplete.
     Bind,
-    /// ParameterDescription, RowDescription or NoData.
-    Describe,
+    /// ParameterDescription, RowDescription or NoData; what the client learns by it.
+    Describe(Option<Box<Telling>>),
+    /// The same of a copy, unheard by the client, see [`crate::stale`].
+    Look(Rc<Prepared>),
     /// Rows up to CommandComplete, EmptyQueryResponse or PortalSuspended; or a COPY.
     Execute,
     /// CloseComplete of a portal.
     Close,
-    /// CloseComplete of a statement that had to make room.
-    CloseQuiet,
+    /// CloseComplete of a statement that is parsed again, or had to make room (`true`).
+    CloseQuiet(bool),
     /// An error, which is replaced by ours.
     Refused(Box<Error>),
     /// ReadyForQuery.
@@ -96,7 +103,7 @@ pub enum Expect {
 impl Expect {
     /// Whether the client sees none of it.
     pub fn is_quiet(&self) -> bool {
-        matches!(self, Expect::Quiet(_) | Expect::CloseQuiet | Expect::Parse { undo: None, .. })
+        matches!(self, Expect::Quiet(_) | Expect::CloseQuiet(_) | Expect::Look(_) | Expect::Parse { undo: None, .. })
     }
 }
 
@@ -115,8 +122,10 @@ pub struct Server {
     pub phase: Phase,
     /// What to negotiate when it is up.
     pub tls: Option<TlsClient>,
-    /// TLS is up.
-    pub is_tls: bool,
+    /// TLS began with the first byte.
+    pub is_direct: bool,
+    /// It is no pooled connection.
+    pub relay: Option<Box<Relay>>,
     /// The client that it is leased to.
     pub owner: Option<Key>,
     /// In the pool, for anybody.
@@ -170,7 +179,8 @@ impl Server {
             endpoint,
             phase,
             tls,
-            is_tls: false,
+            is_direct: false,
+            relay: None,
             owner: None,
             is_idle: false,
             expect: VecDeque::new(),
@@ -209,6 +219,20 @@ impl Server {
     pub fn will_be_ready(&self) -> bool {
         let ends = |expect: &Expect| matches!(expect, Expect::Query | Expect::RefusedQuery(_) | Expect::Quiet(_) | Expect::Sync);
         !self.is_copy_in && self.expect.iter().any(ends)
+    }
+
+    /// Whether it is encrypted, or is about to be: it is not used otherwise.
+    pub fn is_tls(&self) -> bool {
+        self.is_direct || self.tls.is_some()
+    }
+
+    /// What it says of itself, as a client is greeted with it.
+    pub fn greeting(&self) -> Vec<u8> {
+        let mut greeting = Vec::new();
+        for (name, value) in &self.parameters {
+            parameter_status(&mut greeting, name, value);
+        }
+        greeting
     }
 
     /// Remembers a ParameterStatus.

@@ -24,6 +24,11 @@ impl Settings {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Appends the `Query` that takes a session from `before` (`None`: unknown) to this, as one transaction: all or nothing.
     pub fn apply(&self, before: Option<&Settings>, out: &mut Vec<u8>) {
         let mut sql = String::new();

@@ -7,6 +7,10 @@ use wire::Cursor;
 pub const MAX_STARTUP: usize = 10_000;
 /// More parameters than any driver sends; each becomes a setting that is replayed.
 const MAX_PARAMETERS: usize = 64;
+/// The longest secret of a cancel key (`MAX_CANCEL_KEY_LENGTH`).
+const MAX_SECRET: usize = 256;
+/// The newest minor version that we speak.
+pub const NEWEST_MINOR: u16 = 2;
 /// Names of users, databases and statements: `NAMEDATALEN` is 64, drivers' statement names are somewhat longer.
 pub const MAX_NAME: usize = 256;
 
@@ -29,7 +33,7 @@ pub enum Startup {
         /// Process id.
         pid: u32,
         /// Secret.
-        secret: u32,
+        secret: Vec<u8>,
     },
     /// StartupMessage.
     Start(Start),
@@ -44,10 +48,12 @@ pub struct Start {
     pub database: String,
     /// Everything else, with `options` taken apart; names in lower case; a later one replaces an earlier one.
     pub settings: Vec<(String, String)>,
+    /// `true` or `database`, where a replication connection is asked for.
+    pub replication: Option<String>,
     /// `_pq_.` options, which we do not know.
     pub unknown: Vec<String>,
-    /// A minor version above 0 was asked for.
-    pub is_newer: bool,
+    /// The minor version of the protocol that was asked for, which we need not have.
+    pub minor: u16,
 }
 
 /// Reads the packet at the front; with it, how long it is.
@@ -68,21 +74,21 @@ pub fn read(bytes: &[u8]) -> Result<(Startup, usize), Error> {
     let startup = match (version, length) {
         (SSL, 8) => Startup::Ssl,
         (GSS, 8) => Startup::Gss,
-        (CANCEL, 12..) => match (cursor.u32(), cursor.u32()) {
-            (Ok(pid), Ok(secret)) => Startup::Cancel { pid, secret },
-            _ => return Err(Error::protocol("malformed CancelRequest")),
+        (CANCEL, _) => match cursor.u32() {
+            Ok(pid) if (1..=MAX_SECRET).contains(&cursor.rest().len()) => Startup::Cancel { pid, secret: cursor.rest().to_vec() },
+            _ => return Err(Error::protocol("invalid length of cancel request packet")),
         },
-        _ if version >> 16 == MAJOR => Startup::Start(start(cursor, version & 0xffff)?),
+        _ if version >> 16 == MAJOR => Startup::Start(start(cursor, version as u16)?),
         _ => {
             let (major, minor) = (version >> 16, version & 0xffff);
-            return Err(Error::fatal("0A000", format!("unsupported frontend protocol {major}.{minor}: Midstream speaks 3.0")));
+            return Err(Error::fatal("0A000", format!("unsupported frontend protocol {major}.{minor}: Midstream speaks 3.0 to 3.{NEWEST_MINOR}")));
         }
     };
     Ok((startup, length))
 }
 
-fn start(mut cursor: Cursor<'_>, minor: u32) -> Result<Start, Error> {
-    let mut start = Start { is_newer: minor > 0, ..Start::default() };
+fn start(mut cursor: Cursor<'_>, minor: u16) -> Result<Start, Error> {
+    let mut start = Start { minor, ..Start::default() };
     loop {
         let name = text(&mut cursor)?;
         if name.is_empty() {
@@ -93,7 +99,7 @@ fn start(mut cursor: Cursor<'_>, minor: u32) -> Result<Start, Error> {
             "user" => start.user = value.into(),
             "database" => start.database = value.into(),
             "options" => options(&mut start.settings, value)?,
-            "replication" => refuse_replication(value)?,
+            "replication" => start.replication = replication(value)?,
             _ if name.starts_with("_pq_.") => start.unknown.push(name.into()),
             _ => set(&mut start.settings, name, value)?,
         }
@@ -118,11 +124,14 @@ fn text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Error> {
     std::str::from_utf8(bytes).map_err(|_| Error::protocol("startup packet: names and values must be UTF-8"))
 }
 
-fn refuse_replication(value: &str) -> Result<(), Error> {
-    if matches!(value.to_ascii_lowercase().as_str(), "false" | "off" | "no" | "0") {
-        return Ok(());
+fn replication(value: &str) -> Result<Option<String>, Error> {
+    match value.to_ascii_lowercase().as_str() {
+        "false" | "off" | "no" | "0" => Ok(None),
+        "true" | "on" | "yes" | "1" => Ok(Some("true".into())),
+        "database" => Ok(Some("database".into())),
+        _ => Err(Error::fatal("22023", format!("invalid value for parameter \"replication\": {value:?}"))
+            .hint("Valid values are: \"false\", 0, \"true\", 1, \"database\".")),
     }
-    Err(Error::fatal("0A000", "Midstream does not carry replication connections").hint("Connect to the database server itself."))
 }
 
 fn set(settings: &mut Vec<(String, String)>, name: &str, value: &str) -> Result<(), Error> {
@@ -203,7 +212,7 @@ mod tests {
         assert_eq!(code(&packet(2 << 16, b"")), "0A000");
         assert_eq!(code(&packet(3 << 16, b"user\0ann\0")), "08P01");
         assert_eq!(code(&packet(3 << 16, b"database\0shop\0\0")), "28000");
-        assert_eq!(code(&packet(3 << 16, b"user\0ann\0replication\0database\0\0")), "0A000");
+        assert_eq!(code(&packet(3 << 16, b"user\0ann\0replication\0maybe\0\0")), "22023");
         assert_eq!(code(&packet(3 << 16, b"user\0ann\0x'; drop\0y\0\0")), "42704");
     }
 
@@ -211,6 +220,10 @@ mod tests {
     fn requests_before_the_startup_message() {
         assert_eq!(read(&packet(SSL, b"")).unwrap().0, Startup::Ssl);
         assert_eq!(read(&packet(GSS, b"")).unwrap().0, Startup::Gss);
-        assert_eq!(read(&packet(CANCEL, b"\0\0\0\x07\0\0\0\x09")).unwrap().0, Startup::Cancel { pid: 7, secret: 9 });
+        assert_eq!(read(&packet(CANCEL, b"\0\0\0\x07\0\0\0\x09")).unwrap().0, Startup::Cancel { pid: 7, secret: vec![0, 0, 0, 9] });
+        let long = [&b"\0\0\0\x07"[..], &[3; 32]].concat();
+        assert_eq!(read(&packet(CANCEL, &long)).unwrap().0, Startup::Cancel { pid: 7, secret: vec![3; 32] });
+        assert!(read(&packet(CANCEL, b"\0\0\0\x07")).is_err(), "no secret");
+        assert!(read(&packet(CANCEL, &[3; 4 + 257])).is_err(), "too long");
     }
 }

@@ -17,6 +17,8 @@ pub const MAX_PER_CLIENT: usize = 4096;
 pub struct Prepared {
     /// Content hash, unique on the worker.
     pub id: u128,
+    /// What its meaning depends on besides: see [`Client::scope`](crate::client::Client::scope).
+    pub scope: u64,
     /// Its text, without NUL.
     pub sql: Box<[u8]>,
     /// Parameter types as on the wire.
@@ -61,18 +63,43 @@ impl Prepared {
     }
 }
 
+/// A client's statement.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// What it is.
+    pub prepared: Rc<Prepared>,
+    /// When the client parsed it, by [`Interned::now`].
+    pub parsed_at: u64,
+    /// What the client was told of its result, see [`crate::stale`]; 0: nothing yet.
+    pub told: u64,
+}
+
 /// The statements that anybody on this worker holds, once each.
 #[derive(Default)]
 pub struct Interned {
     known: HashMap<u128, Weak<Prepared>>,
     sweep_at: usize,
     hasher: Xxh3,
+    now: u64,
 }
 
 impl Interned {
-    /// The statement of a `Parse`.
-    pub fn intern(&mut self, parse: &Parse<'_>, lexer: &mut Lexer) -> Rc<Prepared> {
+    /// A client parses now: the statement of its `Parse`.
+    pub fn parse(&mut self, parse: &Parse<'_>, scope: u64, lexer: &mut Lexer) -> Handle {
+        self.now += 1;
+        Handle { prepared: self.intern(parse, scope, lexer), parsed_at: self.now, told: 0 }
+    }
+
+    /// How many Parse messages of clients there were: the clock by which copies are older or younger than what a client parsed.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn intern(&mut self, parse: &Parse<'_>, scope: u64, lexer: &mut Lexer) -> Rc<Prepared> {
         self.hasher.reset();
+        if scope != 0 {
+            self.hasher.update(&scope.to_le_bytes());
+        }
         self.hasher.update(parse.types);
         self.hasher.update(&(parse.types.len() as u64).to_le_bytes());
         self.hasher.update(parse.sql);
@@ -80,7 +107,7 @@ impl Interned {
         // The hash is not a cryptographic one: the text decides, or a client could make another client run its statement.
         loop {
             match self.known.get(&id).and_then(Weak::upgrade) {
-                Some(known) if *known.sql == *parse.sql && *known.types == *parse.types => return known,
+                Some(known) if *known.sql == *parse.sql && *known.types == *parse.types && known.scope == scope => return known,
                 Some(_) => id = id.wrapping_add(1),
                 None => break,
             }
@@ -88,7 +115,7 @@ impl Interned {
         let lexed = lexer.scan(parse.sql, sql::Settings::default()).ok().filter(|lexed| is_single(lexed, parse.sql)).cloned();
         let effect = lexed.as_ref().map(Effect::of);
         let oids = parse.oids().collect();
-        let prepared = Rc::new(Prepared { id, sql: parse.sql.into(), types: parse.types.into(), oids, effect, lexed });
+        let prepared = Rc::new(Prepared { id, scope, sql: parse.sql.into(), types: parse.types.into(), oids, effect, lexed });
         self.sweep();
         self.known.insert(id, Rc::downgrade(&prepared));
         prepared
@@ -111,32 +138,72 @@ fn is_single(lexed: &Lexed, sql: &[u8]) -> bool {
 /// What one server connection has been told to parse.
 #[derive(Default)]
 pub struct OnServer {
-    named: HashMap<u128, (Rc<Prepared>, u64)>,
+    named: HashMap<u128, Copy>,
     clock: u64,
 }
 
+/// One of them.
+struct Copy {
+    prepared: Rc<Prepared>,
+    /// By `OnServer::clock`.
+    used: u64,
+    /// By [`Interned::now`]; 0: the Parse failed or was skipped, so the server may have an older one under this name, or none.
+    parsed_at: u64,
+    /// What its result is, as in [`Handle::told`]; 0: not known.
+    shape: u64,
+}
+
+/// How a server's copy of a statement stands to a client's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fit {
+    /// It is the same.
+    Good,
+    /// There is none that is as young as the client's.
+    Missing,
+    /// Its result is not known to be what the client was told.
+    Doubtful,
+}
+
 impl OnServer {
-    /// Whether it has the statement; then that counts as a use.
-    pub fn has(&mut self, id: u128) -> bool {
+    /// Whether the copy serves the client; that counts as a use.
+    pub fn fit(&mut self, handle: &Handle) -> Fit {
         self.clock += 1;
-        let clock = self.clock;
-        self.named.get_mut(&id).map(|(_, used)| *used = clock).is_some()
+        match self.named.get_mut(&handle.prepared.id) {
+            Some(copy) if copy.parsed_at >= handle.parsed_at => {
+                copy.used = self.clock;
+                if handle.told == 0 || copy.shape == handle.told { Fit::Good } else { Fit::Doubtful }
+            }
+            _ => Fit::Missing,
+        }
     }
 
-    /// It has it from now on. What had to make room is returned, to be closed.
-    pub fn add(&mut self, prepared: Rc<Prepared>) -> Option<Rc<Prepared>> {
+    /// It is parsed now. What has to be closed before is returned: an older copy, or the one that had to make room.
+    pub fn add(&mut self, prepared: Rc<Prepared>, now: u64) -> Option<Rc<Prepared>> {
         self.clock += 1;
-        self.named.insert(prepared.id, (prepared, self.clock));
+        let copy = Copy { prepared: prepared.clone(), used: self.clock, parsed_at: now, shape: 0 };
+        if self.named.insert(prepared.id, copy).is_some() {
+            return Some(prepared);
+        }
         if self.named.len() <= MAX_PER_SERVER {
             return None;
         }
-        let oldest = self.named.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id)?;
-        self.named.remove(&oldest).map(|(prepared, _)| prepared)
+        let oldest = self.named.iter().min_by_key(|(_, copy)| copy.used).map(|(id, _)| *id)?;
+        self.named.remove(&oldest).map(|copy| copy.prepared)
     }
 
-    /// Its Parse failed or was skipped.
-    pub fn remove(&mut self, id: u128) {
-        self.named.remove(&id);
+    /// The server has described it.
+    pub fn described(&mut self, id: u128, shape: u64) {
+        if let Some(copy) = self.named.get_mut(&id) {
+            copy.shape = shape;
+        }
+    }
+
+    /// Its Parse failed or was skipped, and perhaps the Close before it as well: it is closed before it is parsed again, which is no
+    /// error where there is nothing to close.
+    pub fn doubt(&mut self, id: u128) {
+        if let Some(copy) = self.named.get_mut(&id) {
+            (copy.parsed_at, copy.shape) = (0, 0);
+        }
     }
 
     /// How many it has.

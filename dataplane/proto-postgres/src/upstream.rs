@@ -14,7 +14,7 @@ impl Postgres {
         let Some(mut server) = self.servers.remove(key) else { return Ok(bytes.len()) };
         let result = match server.phase {
             Phase::Ready => self.ready_data(io, &mut server, bytes),
-            Phase::Cancel { .. } => Ok(bytes.len()),
+            Phase::Cancel { .. } | Phase::Relaying => Ok(bytes.len()),
             _ => self.login_data(io, &mut server, bytes),
         };
         self.put_back(server);

@@ -49,6 +49,17 @@ pub struct Peer {
     pub tls: bool,
     /// The subject's common name of its verified certificate.
     pub common_name: Option<Arc<str>>,
+    /// The application protocol that both sides agreed on (ALPN).
+    pub alpn: Option<Arc<[u8]>>,
+    /// A server's certificate (DER), which its client may bind its login to.
+    pub certificate: Option<Arc<[u8]>>,
+}
+
+impl Peer {
+    /// Somebody on a plain connection.
+    pub fn plain(remote: SocketAddr, local: SocketAddr) -> Peer {
+        Peer { remote, local, tls: false, common_name: None, alpn: None, certificate: None }
+    }
 }
 
 /// How to close.

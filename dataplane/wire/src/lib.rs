@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod cursor;
+pub mod der;
 mod fault;
 mod io;
 mod key;

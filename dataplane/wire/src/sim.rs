@@ -257,7 +257,7 @@ impl World {
         let key = Key { slot: self.next_slot, generation: 0 };
         self.next_slot += 1;
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let peer = Peer { remote: local, local, tls: false, common_name: None };
+        let peer = Peer::plain(local, local);
         let conn = Conn { side, up, tail: vec![], out: vec![], want: 0, paused: false, link: None, forward: None, tag, peer };
         self.conns.insert(key, conn);
         key

@@ -135,7 +135,7 @@ impl Postgres {
             self.id(server.key).into(),
             server.owner.map_or(String::new(), |client| self.id(client)).into(),
             (server.pid as usize).into(),
-            tls(server.is_tls).into(),
+            tls(server.is_tls()).into(),
             server.statements.len().into(),
         ])
     }

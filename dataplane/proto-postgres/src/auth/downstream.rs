@@ -7,10 +7,13 @@
 //! ```
 //! A user that does not exist takes the same steps and the same time as a wrong password, and gets the same message.
 
+use super::scram::Binding;
 use super::{Entropy, md5, scram};
+use crate::conf::Listener;
 use crate::error::Error;
 use crate::message::{c_string, frame};
 use config::Secret;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use wire::{Cursor, Peer};
 
@@ -62,15 +65,20 @@ pub struct Check {
     known: Option<User>,
     mock: scram::Keys,
     random: [u8; 32],
+    /// What a login can be bound to, see [`super::end_point`]; offered if there is something.
+    end_point: Option<Arc<[u8]>>,
 }
 
-const OK_METHODS: &[u8] = b"SCRAM-SHA-256\0\0";
+const MECHANISMS: &[u8] = b"SCRAM-SHA-256\0\0";
+const MECHANISMS_OVER_TLS: &[u8] = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
 
 impl Check {
     /// Begins; `known` is the user's entry, if there is one.
-    pub fn begin(method: Method, user: &str, known: Option<&User>, peer: Option<&Peer>, entropy: &mut Entropy) -> (Option<Check>, Step) {
+    pub fn begin(listener: &Listener, user: &str, peer: Option<&Peer>, entropy: &mut Entropy) -> (Option<Check>, Step) {
         let is_tls = peer.is_some_and(|peer| peer.tls);
-        let state = match method {
+        let known = listener.users.get(user);
+        let end_point = listener.end_point.clone().filter(|_| is_tls);
+        let state = match listener.method {
             Method::Trust => return (None, Step::Done(vec![])),
             Method::Certificate => return (None, certificate(user, peer)),
             Method::Password if !is_tls => return (None, Step::Failed(clear_text_without_tls())),
@@ -80,11 +88,11 @@ impl Check {
         };
         let ask = match &state {
             State::Md5(salt) => request(5, salt),
-            State::ScramFirst => request(10, OK_METHODS),
+            State::ScramFirst => request(10, if end_point.is_some() { MECHANISMS_OVER_TLS } else { MECHANISMS }),
             _ => request(3, b""),
         };
         let mock = scram::Keys::mock(entropy.derive(b"salt", user.as_bytes()), entropy.derive(b"stored", user.as_bytes()));
-        (Some(Check { state, user: user.into(), known: known.cloned(), mock, random: entropy.next() }), Step::Ask(ask))
+        (Some(Check { state, user: user.into(), known: known.cloned(), mock, random: entropy.next(), end_point }), Step::Ask(ask))
     }
 
     /// The body of a `p` message came.
@@ -121,10 +129,13 @@ impl Check {
     fn scram_first(&mut self, body: &[u8]) -> Step {
         let mut cursor = Cursor::new(body);
         let Some((mechanism, first)) = sasl_initial(&mut cursor) else { return Step::Failed(malformed("its SASLInitialResponse is incomplete")) };
-        if mechanism != scram::MECHANISM.as_bytes() {
-            return Step::Failed(malformed("it selected a SASL mechanism that was not offered"));
-        }
-        match scram::challenge(first, self.keys(), &self.random) {
+        let binding = match (mechanism, &self.end_point) {
+            (PLAIN, None) => Binding::None,
+            (PLAIN, Some(_)) => Binding::Offered,
+            (PLUS, Some(data)) => Binding::Chosen(data),
+            _ => return Step::Failed(malformed("it selected a SASL mechanism that was not offered")),
+        };
+        match scram::challenge(first, self.keys(), &self.random, binding) {
             Ok((challenge, server_first)) => {
                 self.state = State::ScramFinal(challenge);
                 Step::Ask(request(11, server_first.as_bytes()))
@@ -145,9 +156,16 @@ impl Check {
         Step::Failed(match failure {
             scram::Failure::Malformed(what) => malformed(what),
             scram::Failure::Proof => failed(&self.user),
+            scram::Failure::Binding => Error::fatal("28000", "SCRAM channel binding check failed")
+                .detail("The client is bound to another certificate than the one that this listener shows: somebody may stand between."),
+            scram::Failure::Downgrade => Error::fatal("28000", "SCRAM channel binding negotiation error")
+                .detail("The client supports SCRAM channel binding but thinks the server does not. However, this server does support it."),
         })
     }
 }
+
+const PLAIN: &[u8] = scram::MECHANISM.as_bytes();
+const PLUS: &[u8] = scram::MECHANISM_PLUS.as_bytes();
 
 fn sasl_initial<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let mechanism = cursor.c_string().ok()?;

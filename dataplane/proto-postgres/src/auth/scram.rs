@@ -1,4 +1,4 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides, without channel binding.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides, with and without channel binding.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
@@ -8,6 +8,10 @@ use subtle::ConstantTimeEq;
 
 /// The mechanism's name.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+/// The same, bound to the TLS channel.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+/// The only kind of binding that PostgreSQL knows.
+const END_POINT: &str = "p=tls-server-end-point";
 /// PostgreSQL's own number (`SCRAM_SHA_256_DEFAULT_ITERATIONS`).
 pub const ITERATIONS: u32 = 4096;
 /// A server that asks for more would stop the worker for seconds: 4096 take about a millisecond.
@@ -42,7 +46,8 @@ impl Keys {
 /// The server's half of an exchange, after its first message.
 pub struct Challenge {
     nonce: String,
-    gs2_header: String,
+    /// What the client's `c=` must say: header and binding data.
+    bound: Vec<u8>,
     client_first: String,
     server_first: String,
 }
@@ -54,26 +59,57 @@ pub enum Failure {
     Malformed(&'static str),
     /// The proof is wrong.
     Proof,
+    /// The client thinks that we offered no channel binding, and we did.
+    Downgrade,
+    /// What the client is bound to is not our certificate, or not what its first message said.
+    Binding,
+}
+
+/// What a server has to do with channel binding in one exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Binding<'a> {
+    /// Nothing: no TLS, or a certificate that nothing can be bound to.
+    None,
+    /// It was offered, and the client chose the mechanism without it.
+    Offered,
+    /// The client chose it; the data of our certificate.
+    Chosen(&'a [u8]),
+}
+
+impl Binding<'_> {
+    /// Whether the flag of the client's first message goes with the mechanism that it chose (RFC 5802, 6).
+    fn check(self, flag: &str) -> Result<(), Failure> {
+        match (self, flag) {
+            (Binding::None | Binding::Offered, "n") | (Binding::None, "y") | (Binding::Chosen(_), END_POINT) => Ok(()),
+            // Somebody between us has taken the offer out.
+            (Binding::Offered, "y") => Err(Failure::Downgrade),
+            (Binding::Chosen(_), "n" | "y") => Err(Failure::Malformed("it selected SCRAM-SHA-256-PLUS without channel binding data")),
+            (Binding::Chosen(_), _) => Err(Failure::Malformed("the only channel binding type is tls-server-end-point")),
+            _ => Err(Failure::Malformed("it has channel binding data and selected SCRAM-SHA-256 without it")),
+        }
+    }
 }
 
 /// Answers the client's first message.
 ///
 /// # Errors
-/// The message is malformed, or asks for channel binding.
-pub fn challenge(client_first: &[u8], keys: &Keys, random: &[u8]) -> Result<(Challenge, String), Failure> {
+/// The message is malformed, or does not go with `binding`.
+pub fn challenge(client_first: &[u8], keys: &Keys, random: &[u8], binding: Binding<'_>) -> Result<(Challenge, String), Failure> {
     let message = std::str::from_utf8(client_first).map_err(|_| Failure::Malformed("it is not UTF-8"))?;
     let mut parts = message.splitn(3, ',');
     let (flag, authzid, bare) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-    if !matches!(flag, "n" | "y") {
-        return Err(Failure::Malformed("channel binding was not offered"));
-    }
+    binding.check(flag)?;
     if !authzid.is_empty() {
         return Err(Failure::Malformed("an authorization identity is not supported"));
     }
     let client_nonce = attribute(bare, 1, "r=").filter(|nonce| !nonce.is_empty()).ok_or(Failure::Malformed("it has no nonce"))?;
     let nonce = format!("{client_nonce}{}", STANDARD.encode(&random[..random.len().min(18)]));
     let server_first = format!("r={nonce},s={},i={}", STANDARD.encode(&keys.salt), keys.iterations);
-    let challenge = Challenge { nonce, gs2_header: format!("{flag},,"), client_first: bare.into(), server_first: server_first.clone() };
+    let mut bound = format!("{flag},,").into_bytes();
+    if let Binding::Chosen(data) = binding {
+        bound.extend_from_slice(data);
+    }
+    let challenge = Challenge { nonce, bound, client_first: bare.into(), server_first: server_first.clone() };
     Ok((challenge, server_first))
 }
 
@@ -86,8 +122,8 @@ impl Challenge {
         let message = std::str::from_utf8(client_final).map_err(|_| Failure::Malformed("it is not UTF-8"))?;
         let (without_proof, proof) = message.rsplit_once(",p=").ok_or(Failure::Malformed("it has no proof"))?;
         let binding = attribute(without_proof, 0, "c=").ok_or(Failure::Malformed("it has no channel binding data"))?;
-        if STANDARD.decode(binding).ok().as_deref() != Some(self.gs2_header.as_bytes()) {
-            return Err(Failure::Malformed("its channel binding data differ from its first message"));
+        if STANDARD.decode(binding).ok().as_deref() != Some(self.bound.as_slice()) {
+            return Err(Failure::Binding);
         }
         if attribute(without_proof, 1, "r=") != Some(self.nonce.as_str()) {
             return Err(Failure::Malformed("its nonce is not the one agreed on"));
@@ -106,20 +142,38 @@ impl Challenge {
 /// The client's half, after its first message.
 pub struct Client {
     nonce: String,
+    bound: Vec<u8>,
     client_first: String,
     server_signature: Option<Key>,
 }
 
+/// What a client has to do with channel binding in one exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bind<'a> {
+    /// Nothing.
+    Cannot,
+    /// It could, and the server did not offer it.
+    NotOffered,
+    /// To the server's certificate by these data.
+    To(&'a [u8]),
+}
+
 impl Client {
     /// With the first message to send. PostgreSQL ignores the user name in it, since the startup packet has it.
-    pub fn start(random: &[u8]) -> (Client, String) {
-        Client::with_nonce("", STANDARD.encode(&random[..random.len().min(18)]))
+    pub fn start(random: &[u8], bind: Bind<'_>) -> (Client, String) {
+        Client::with_nonce("", STANDARD.encode(&random[..random.len().min(18)]), bind)
     }
 
-    fn with_nonce(user: &str, nonce: String) -> (Client, String) {
+    fn with_nonce(user: &str, nonce: String, bind: Bind<'_>) -> (Client, String) {
+        let (flag, data) = match bind {
+            Bind::Cannot => ("n", &b""[..]),
+            Bind::NotOffered => ("y", &b""[..]),
+            Bind::To(data) => (END_POINT, data),
+        };
         let client_first = format!("n={user},r={nonce}");
-        let message = format!("n,,{client_first}");
-        (Client { nonce, client_first, server_signature: None }, message)
+        let message = format!("{flag},,{client_first}");
+        let bound = [flag.as_bytes(), b",,", data].concat();
+        (Client { nonce, bound, client_first, server_signature: None }, message)
     }
 
     /// Answers the server's first message with our final one.
@@ -137,7 +191,7 @@ impl Client {
         let iterations = iterations.ok_or(Failure::Malformed("its iteration count is missing or too high"))?;
         let salted = salted(password, &salt, iterations);
         let client_key = hmac(&salted, &[b"Client Key"]);
-        let without_proof = format!("c=biws,r={nonce}");
+        let without_proof = format!("c={},r={nonce}", STANDARD.encode(&self.bound));
         let parts: [&[u8]; 5] = [self.client_first.as_bytes(), b",", server_first, b",", without_proof.as_bytes()];
         let signature = hmac(&sha(&client_key), &parts);
         self.server_signature = Some(hmac(&hmac(&salted, &[b"Server Key"]), &parts));
@@ -196,14 +250,14 @@ mod tests {
     fn the_exchange_of_rfc_7677() {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let server_first = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
-        let (mut client, first) = Client::with_nonce("user", "rOprNGfwEbeRWgbNEkqO".into());
+        let (mut client, first) = Client::with_nonce("user", "rOprNGfwEbeRWgbNEkqO".into(), Bind::Cannot);
         assert_eq!(first, "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let last = client.answer(server_first.as_bytes(), b"pencil").unwrap();
         assert_eq!(last, "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
         let keys = Keys::derive(b"pencil", &salt, 4096);
         let challenge = Challenge {
             nonce: "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into(),
-            gs2_header: "n,,".into(),
+            bound: b"n,,".into(),
             client_first: "n=user,r=rOprNGfwEbeRWgbNEkqO".into(),
             server_first: server_first.into(),
         };
@@ -217,14 +271,31 @@ mod tests {
     fn a_wrong_password_and_a_wrong_nonce_fail() {
         let keys = Keys::derive(b"right", b"salt", 2);
         let run = |password: &[u8]| {
-            let (mut client, first) = Client::start(&[1; 18]);
-            let (challenge, server_first) = challenge(first.as_bytes(), &keys, &[2; 18]).unwrap();
+            let (mut client, first) = Client::start(&[1; 18], Bind::Cannot);
+            let (challenge, server_first) = challenge(first.as_bytes(), &keys, &[2; 18], Binding::Offered).unwrap();
             challenge.verify(client.answer(server_first.as_bytes(), password).unwrap().as_bytes(), &keys)
         };
         assert!(run(b"right").is_ok());
         assert_eq!(run(b"wrong"), Err(Failure::Proof));
-        let (mut client, _) = Client::start(&[1; 18]);
+        let (mut client, _) = Client::start(&[1; 18], Bind::Cannot);
         assert!(client.answer(b"r=other,s=c2FsdA==,i=4096", b"right").is_err());
         assert!(client.answer(b"r=,s=c2FsdA==,i=4294967295", b"right").is_err());
+    }
+
+    #[test]
+    fn a_login_is_bound_to_the_certificate_that_the_client_saw() {
+        let keys = Keys::derive(b"secret", b"salt", 2);
+        let run = |bind, binding| {
+            let (mut client, first) = Client::start(&[1; 18], bind);
+            let (challenge, server_first) = challenge(first.as_bytes(), &keys, &[2; 18], binding)?;
+            challenge.verify(client.answer(server_first.as_bytes(), b"secret").unwrap().as_bytes(), &keys)
+        };
+        assert!(run(Bind::To(b"ours"), Binding::Chosen(b"ours")).is_ok());
+        assert_eq!(run(Bind::To(b"another's"), Binding::Chosen(b"ours")), Err(Failure::Binding));
+        assert_eq!(run(Bind::NotOffered, Binding::Offered), Err(Failure::Downgrade));
+        assert!(run(Bind::NotOffered, Binding::None).is_ok());
+        assert!(matches!(run(Bind::Cannot, Binding::Chosen(b"ours")), Err(Failure::Malformed(_))));
+        assert!(matches!(run(Bind::To(b"ours"), Binding::Offered), Err(Failure::Malformed(_))));
+        assert!(matches!(run(Bind::To(b"ours"), Binding::None), Err(Failure::Malformed(_))));
     }
 }

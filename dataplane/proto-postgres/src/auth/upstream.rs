@@ -1,10 +1,11 @@
 //! We prove who we are to a server.
 
 use super::downstream::password_message;
-use super::{Entropy, md5, scram};
+use super::scram::Bind;
+use super::{Entropy, end_point, md5, scram};
 use crate::message::{c_string, frame};
 use config::Secret;
-use wire::Cursor;
+use wire::{Cursor, Peer};
 
 /// User and password for a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,7 +31,8 @@ impl Login {
     ///
     /// # Errors
     /// The server wants what we cannot give, or failed to prove itself.
-    pub fn request(&mut self, body: &[u8], who: &Credentials, is_tls: bool, entropy: &mut Entropy, out: &mut Vec<u8>) -> Outcome {
+    pub fn request(&mut self, body: &[u8], who: &Credentials, peer: Option<&Peer>, entropy: &mut Entropy, out: &mut Vec<u8>) -> Outcome {
+        let is_tls = peer.is_some_and(|peer| peer.tls);
         let mut cursor = Cursor::new(body);
         let kind = cursor.u32().map_err(|_| "the server's authentication request is malformed".to_string())?;
         if !matches!(kind, 0 | 12) && who.password.expose().is_empty() {
@@ -52,7 +54,7 @@ impl Login {
                 password_message(out, &md5::response(who.user.as_bytes(), who.password.expose(), salt.to_be_bytes()));
                 Ok(false)
             }
-            10 => self.sasl(cursor, entropy, out),
+            10 => self.sasl(cursor, peer.and_then(|peer| peer.certificate.as_deref()), entropy, out),
             11 => self.sasl_continue(cursor.rest(), who, out),
             12 => self.sasl_final(cursor.rest()),
             other => Err(format!(
@@ -61,18 +63,23 @@ impl Login {
         }
     }
 
-    fn sasl(&mut self, mut mechanisms: Cursor<'_>, entropy: &mut Entropy, out: &mut Vec<u8>) -> Outcome {
-        let mut is_offered = false;
+    fn sasl(&mut self, mut mechanisms: Cursor<'_>, certificate: Option<&[u8]>, entropy: &mut Entropy, out: &mut Vec<u8>) -> Outcome {
+        let (mut is_plain, mut is_plus) = (false, false);
         while let Ok(name) = mechanisms.c_string() {
-            is_offered |= name == scram::MECHANISM.as_bytes();
+            is_plain |= name == scram::MECHANISM.as_bytes();
+            is_plus |= name == scram::MECHANISM_PLUS.as_bytes();
         }
-        if !is_offered {
-            return Err("the server offers no SASL mechanism that Midstream knows (SCRAM-SHA-256)".into());
-        }
-        let (client, first) = scram::Client::start(&entropy.next());
+        let end_point = certificate.and_then(end_point);
+        let (mechanism, bind) = match end_point.as_deref() {
+            Some(data) if is_plus => (scram::MECHANISM_PLUS, Bind::To(data)),
+            _ if !is_plain => return Err("the server offers no SASL mechanism that Midstream can use (SCRAM-SHA-256)".into()),
+            Some(_) => (scram::MECHANISM, Bind::NotOffered),
+            None => (scram::MECHANISM, Bind::Cannot),
+        };
+        let (client, first) = scram::Client::start(&entropy.next(), bind);
         self.scram = Some(client);
         frame(out, b'p', |out| {
-            c_string(out, scram::MECHANISM.as_bytes());
+            c_string(out, mechanism.as_bytes());
             out.extend_from_slice(&(first.len() as u32).to_be_bytes());
             out.extend_from_slice(first.as_bytes());
         });
