@@ -1,5 +1,6 @@
 """The sidecar's admin address: ``/ready``, ``/metrics``, ``/config``. Read only, and on loopback unless told otherwise."""
 
+import asyncio
 import socket
 
 import uvicorn
@@ -19,6 +20,12 @@ class _Quiet(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         await self._serve(sockets)
+
+    async def main_loop(self) -> None:
+        # It ends by being cancelled. The default looks ten times a second whether it should, beside the workers that it takes the core from.
+        while True:
+            await self.on_tick(0)
+            await asyncio.sleep(1)
 
 
 class Admin:
