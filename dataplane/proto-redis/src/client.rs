@@ -1,11 +1,13 @@
 //! One application's connection.
 
+use crate::cluster::Parked;
 use crate::frame;
 use crate::lease::{Lease, Purpose};
 use crate::limits;
 use crate::pubsub::Subscriptions;
 use crate::ring::Ring;
 use crate::transaction::Transaction;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Who has proven nothing.
@@ -51,6 +53,12 @@ pub struct Client {
     pub identity: Arc<str>,
     /// What it is owed.
     pub ring: Ring,
+    /// Commands that wait for another attempt, oldest first.
+    pub retries: VecDeque<Parked>,
+    /// It stands among those that its back end tries again.
+    pub is_waiting: bool,
+    /// It is being tried again just now.
+    pub is_advancing: bool,
     /// See [`Wait`].
     pub wait: Wait,
     /// Whether the engine was told not to read it.
@@ -94,6 +102,9 @@ impl Client {
             known,
             identity: ANONYMOUS.into(),
             ring: Ring::default(),
+            retries: VecDeque::new(),
+            is_waiting: false,
+            is_advancing: false,
             wait: Wait::No,
             paused: false,
             unread: false,
@@ -130,7 +141,7 @@ impl Client {
     /// Whether something besides its output follows from an answer.
     #[inline]
     pub fn needs_attention(&self) -> bool {
-        self.paused || self.half_closed || self.closing || !self.ring.tapped.is_empty() || self.subscriptions.is_waiting()
+        self.paused || self.half_closed || self.closing || !self.ring.tapped.is_empty() || self.subscriptions.is_waiting() || !self.retries.is_empty()
     }
 
     /// Learns how long its replies are: at once when they grow, slowly when they shrink.

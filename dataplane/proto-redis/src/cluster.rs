@@ -3,10 +3,9 @@
 use crate::conf::ClusterConf;
 use crate::limits;
 use crate::meters::ClusterMeters;
-use crate::pipe::{Pending, To};
+use crate::pipe::{Owner, Pending, To};
 use crate::slot::SLOTS;
 use crate::topology::Range;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::{Key, MILLIS, Nanos, Target, TlsClient};
 
@@ -77,6 +76,45 @@ pub struct Parked {
     pub reason: Reason,
 }
 
+impl Parked {
+    /// Its place in the client's ring.
+    pub fn seq(&self) -> u64 {
+        match self.pending.owner {
+            Owner::Client(_, seq) => seq,
+            _ => 0,
+        }
+    }
+}
+
+/// The clients whose commands wait, and what that costs.
+#[derive(Default, Debug)]
+pub struct Waiting {
+    /// Whose; one that is gone meanwhile is passed over.
+    pub clients: Vec<Key>,
+    /// How many commands.
+    pub commands: usize,
+    /// How many of them for nothing but their slow reader.
+    pub paced: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+impl Waiting {
+    /// One more.
+    pub fn add(&mut self, parked: &Parked) {
+        self.commands += 1;
+        self.paced += usize::from(matches!(parked.reason, Reason::Paced));
+        self.bytes += parked.bytes.len();
+    }
+
+    /// One less.
+    pub fn remove(&mut self, parked: &Parked) {
+        self.commands = self.commands.saturating_sub(1);
+        self.paced = self.paced.saturating_sub(usize::from(matches!(parked.reason, Reason::Paced)));
+        self.bytes = self.bytes.saturating_sub(parked.bytes.len());
+    }
+}
+
 /// The state of the question who has which slot.
 #[derive(Default, Debug)]
 pub struct Refresh {
@@ -99,9 +137,7 @@ pub struct Cluster {
     /// The nodes that have slots, by their lowest slot.
     pub masters: Vec<u16>,
     /// What waits.
-    pub parked: VecDeque<Parked>,
-    /// Bytes of what waits.
-    pub parked_bytes: usize,
+    pub waiting: Waiting,
     /// See [`Refresh`].
     pub refresh: Refresh,
     /// Counters.
@@ -117,8 +153,7 @@ impl Cluster {
             nodes: Vec::new(),
             slots: vec![NOBODY; SLOTS].into_boxed_slice(),
             masters: Vec::new(),
-            parked: VecDeque::new(),
-            parked_bytes: 0,
+            waiting: Waiting::default(),
             refresh: Refresh::default(),
             meters,
             turn: 0,

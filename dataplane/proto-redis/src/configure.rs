@@ -64,7 +64,10 @@ impl Redis {
             let Some(client) = self.clients.get_mut(key) else { continue };
             match self.listeners.get(client.listener).and_then(Option::as_ref) {
                 Some(listener) if listener.cluster == client.cluster => {}
-                Some(listener) if client.lease.is_none() => client.cluster = listener.cluster,
+                Some(listener) if client.lease.is_none() => {
+                    let cluster = listener.cluster;
+                    self.move_retries(io, key, cluster);
+                }
                 _ => self.close_client(io, key, Close::Flush),
             }
         }

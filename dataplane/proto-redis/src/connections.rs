@@ -77,12 +77,12 @@ impl Redis {
         }
     }
 
-    /// Closes all connections of a back end.
+    /// Closes all connections of a back end that is no longer configured; what they owe goes to the clients' new one, or is said to be unknown.
     pub(crate) fn close_pipes(&mut self, io: &mut dyn Io, cluster: usize) {
         for key in self.pipes.keys() {
             if self.pipes.get(key).is_some_and(|pipe| pipe.cluster == cluster) {
-                self.pipes.remove(key);
                 io.close(key, Close::Abort);
+                self.lost(io, key, "its RedisCluster was removed");
             }
         }
     }

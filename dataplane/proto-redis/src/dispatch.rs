@@ -5,6 +5,7 @@ use crate::client::Wait;
 use crate::frame::Frame;
 use crate::keys;
 use crate::machine::{Redis, Step};
+use crate::order::NO_SLOT;
 use crate::pipe::{Owner, Pending, To};
 use crate::ring::{Kind, Tap};
 use crate::slot::slot_of;
@@ -188,7 +189,7 @@ impl Redis {
         let tap = self.tap.take();
         let client = self.clients.get_mut(key)?;
         let (cluster, resp) = (client.cluster, client.resp);
-        let seq = client.ring.push(kind, now, tap);
+        let seq = client.ring.push(kind, to.slot(), now, tap);
         let deadline = self.deadline(cluster, now);
         let pending = Pending {
             owner: Owner::Client(key, seq),
@@ -211,7 +212,7 @@ impl Redis {
         let now = io.now();
         let tap = self.tap.take();
         let Some(client) = self.clients.get_mut(key) else { return };
-        let seq = client.ring.push(Kind::Plain, now, tap);
+        let seq = client.ring.push(Kind::Plain, NO_SLOT, now, tap);
         self.deliver(io, key, seq, reply, true);
     }
 

@@ -43,27 +43,13 @@ impl Redis {
         let cluster = connection.cluster;
         let Some((pending, bytes)) = connection.take_front() else { return };
         self.park(io, cluster, &bytes, Pending { discard: false, ..pending }, 0, Reason::Paced);
-        self.unpark_paced(io, client);
+        self.advance(io, client);
     }
 
-    /// Asks again for the reply whose turn it is.
-    pub(crate) fn unpark_paced(&mut self, io: &mut dyn Io, key: Key) {
-        let Some(client) = self.clients.get(key).filter(|client| client.lease.is_none()) else { return };
-        let Some(Some(known)) = self.clusters.get_mut(client.cluster) else { return };
-        let is_next = |parked: &Parked| matches!((&parked.reason, parked.pending.owner), (Reason::Paced, Owner::Client(owner, seq)) if owner == key && client.ring.is_front(seq));
-        let cluster = client.cluster;
-        let Some(parked) = known.parked.iter().position(is_next).and_then(|index| known.parked.remove(index)) else { return };
-        known.parked_bytes = known.parked_bytes.saturating_sub(parked.bytes.len());
-        self.send_paced(io, cluster, parked);
-    }
-
-    /// Asks on a connection of the client's own if its turn has come, else goes on waiting.
+    /// Asks on a connection of the client's own: its turn has come.
     pub(crate) fn send_paced(&mut self, io: &mut dyn Io, cluster: usize, parked: Parked) {
-        let Owner::Client(key, seq) = parked.pending.owner else { return };
+        let Owner::Client(key, _) = parked.pending.owner else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
-        if client.lease.is_some() || !client.ring.is_front(seq) {
-            return self.park(io, cluster, &parked.bytes, parked.pending, 0, Reason::Paced);
-        }
         client.purpose = Purpose::Pace;
         let deadline = self.deadline(cluster, io.now());
         self.send(io, cluster, &parked.bytes, Pending { leased: true, deadline, ..parked.pending });

@@ -163,7 +163,7 @@ impl Redis {
         }
         self.resume(io, key);
         if lease.purpose == Purpose::Pace {
-            self.unpark_paced(io, key);
+            self.advance(io, key);
         }
     }
 

@@ -168,8 +168,12 @@ impl Redis {
             self.tell(io.now(), key, taps);
         }
         let Some(client) = self.clients.get(key) else { return };
+        let has_retries = !client.retries.is_empty();
         if client.subscriptions.is_waiting() {
             self.send_messages(io, key);
+        }
+        if has_retries {
+            self.advance(io, key);
         }
         self.resume(io, key);
         self.close_if_done(io, key);
@@ -212,6 +216,7 @@ impl Redis {
 
     fn forget_client(&mut self, io: &mut dyn Io, key: Key) {
         self.give_back(io, key);
+        self.drop_retries(key);
         self.clients.remove(key);
     }
 

@@ -9,6 +9,7 @@
 
 use crate::frame::Wrong;
 use crate::limits;
+use crate::order::NO_SLOT;
 use crate::reply::Scan;
 use std::collections::VecDeque;
 use wire::{Io, Key, Nanos};
@@ -22,6 +23,17 @@ pub enum To {
     Any,
     /// To that node.
     Node(u16),
+}
+
+impl To {
+    /// The slot whose commands it keeps in order.
+    #[inline]
+    pub fn slot(self) -> u16 {
+        match self {
+            To::Slot(slot) => slot,
+            To::Any | To::Node(_) => NO_SLOT,
+        }
+    }
 }
 
 /// Who waits for a reply.

@@ -1,6 +1,5 @@
 //! Who has which slot: asked of several nodes at once, at the start, after MOVED, and when a connection is lost; never on a timer alone.
 
-use crate::cluster::Reason;
 use crate::machine::Redis;
 use crate::pipe::{Owner, Pending, State};
 use crate::upstream::{TICK, TIMER_REFRESH, TIMER_TICK, TIMER_WATCH, TIMERS};
@@ -130,11 +129,12 @@ impl Redis {
     fn tick(&mut self, io: &mut dyn Io, cluster: usize) {
         self.unpark(io, cluster);
         let Some(Some(known)) = self.clusters.get(cluster) else { return };
-        if known.parked.is_empty() {
+        let is_paced_only = known.waiting.commands == known.waiting.paced;
+        if known.waiting.commands == 0 {
             return;
         }
         io.arm(Key::NONE, cluster as u32 * TIMERS + TIMER_TICK, io.now() + TICK);
-        if known.parked.iter().any(|parked| !matches!(parked.reason, Reason::Paced)) {
+        if !is_paced_only {
             self.refresh(io, cluster);
         }
     }

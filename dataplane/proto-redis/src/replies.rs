@@ -1,7 +1,7 @@
 //! What nodes answer: to whom it goes, and which errors are the proxy's to solve.
 //!
-//! Pipelined commands of one client keep their order when their slot moves: they are redirected in the order in which they were sent, and
-//! nothing new is sent until they are answered. Not covered: a slot that moves twice within the round trip of one pipeline.
+//! Pipelined commands of one client keep their order when their slot moves: each is sent again when the one before it is answered, and
+//! nothing new is sent until all are. Not covered: a slot that moves away and back within the round trip of one pipeline.
 
 use crate::cluster::Reason;
 use crate::machine::Redis;
@@ -172,11 +172,11 @@ impl Redis {
             self.too_long_to_repeat(io, pending, error);
             return true;
         }
-        self.redirecting(pending);
+        let is_its_turn = self.redirecting(pending);
         let again = pending.redirects >= crate::limits::MAX_REDIRECTS;
         pending.redirects = if again { 0 } else { pending.redirects + 1 };
-        let again = again || self.waits_behind(pending);
         match asks {
+            Asks::Moved | Asks::Ask if !is_its_turn => self.park(io, cluster, &bytes, pending, 0, Reason::Said(error.to_vec())),
             Asks::Moved if !again => self.moved(io, cluster, node, error, &bytes, pending),
             Asks::Ask if !again => self.ask(io, cluster, node, error, &bytes, pending),
             _ => {
@@ -190,13 +190,12 @@ impl Redis {
         true
     }
 
-    /// Until it is answered, the client's later commands wait: they must not overtake it.
-    fn redirecting(&mut self, pending: Pending) {
-        if let Owner::Client(client, seq) = pending.owner
-            && let Some(client) = self.clients.get_mut(client)
-        {
-            client.ring.retry(seq);
-        }
+    /// Until it is answered, the client's later commands wait: they must not overtake it. Whether it may itself be sent again at once.
+    fn redirecting(&mut self, pending: Pending) -> bool {
+        let Owner::Client(key, seq) = pending.owner else { return true };
+        let Some(client) = self.clients.get_mut(key) else { return true };
+        client.ring.retry(seq);
+        client.ring.may_retry(seq)
     }
 
     fn moved(&mut self, io: &mut dyn Io, cluster: usize, from: u16, error: &[u8], bytes: &[u8], pending: Pending) {

@@ -7,6 +7,7 @@
 
 use crate::action::Merge;
 use crate::merge;
+use crate::order::Order;
 use std::collections::VecDeque;
 use wire::{Class, Nanos, metrics::Histogram};
 
@@ -54,6 +55,7 @@ pub struct Tap {
 struct Entry {
     kind: Kind,
     done: bool,
+    slot: u16,
     started: Nanos,
     held: Vec<u8>,
     tap: Option<Box<Tap>>,
@@ -71,8 +73,8 @@ pub struct Ring {
     /// A command in here is sent a second time. Until all are answered nothing new may be sent: what is still in flight may be redirected,
     /// too, and a later command would overtake it.
     pub unsettled: bool,
-    /// How many of its commands wait for a node; what is redirected meanwhile waits behind them.
-    pub parked: u32,
+    /// Since one is sent a second time.
+    order: Option<Box<Order>>,
     /// Taps of commands that are answered.
     pub tapped: Vec<Tap>,
 }
@@ -96,9 +98,12 @@ impl Ring {
 
     /// Owes one more; the number by which the reply finds its place.
     #[inline]
-    pub fn push(&mut self, kind: Kind, started: Nanos, tap: Option<Box<Tap>>) -> u64 {
+    pub fn push(&mut self, kind: Kind, slot: u16, started: Nanos, tap: Option<Box<Tap>>) -> u64 {
         let seq = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry { kind, done: false, started, held: Vec::new(), tap });
+        if let Some(order) = &mut self.order {
+            order.push(slot, seq);
+        }
+        self.entries.push_back(Entry { kind, done: false, slot, started, held: Vec::new(), tap });
         seq
     }
 
@@ -122,9 +127,24 @@ impl Ring {
         self.index(seq).is_some()
     }
 
-    /// Notes that `seq` waits for another attempt.
+    /// Notes that `seq` has to be sent again.
     pub fn retry(&mut self, seq: u64) {
-        self.unsettled |= self.owes(seq);
+        if !self.owes(seq) {
+            return;
+        }
+        self.unsettled = true;
+        if self.order.is_none() {
+            let mut order = Box::<Order>::default();
+            let unanswered = self.entries.iter().zip(self.base..).filter(|(entry, _)| !entry.done);
+            unanswered.for_each(|(entry, seq)| order.push(entry.slot, seq));
+            self.order = Some(order);
+        }
+    }
+
+    /// Whether `seq` may be sent again now: what came before it for the same slot is answered.
+    pub fn may_retry(&self, seq: u64) -> bool {
+        let Some((order, index)) = self.order.as_ref().zip(self.index(seq)) else { return true };
+        order.is_oldest(self.entries[index].slot, seq)
     }
 
     /// A piece of the reply to `seq`, `last` or not. What can go out goes to `out`.
@@ -132,6 +152,9 @@ impl Ring {
     pub fn fill(&mut self, seq: u64, bytes: &[u8], last: bool, out: &mut Vec<u8>, now: Nanos, seconds: &Histogram) {
         let Some(index) = self.index(seq) else { return };
         let entry = &mut self.entries[index];
+        if let Some(order) = self.order.as_mut().filter(|_| last) {
+            order.done(entry.slot, seq);
+        }
         if let Some(tap) = &mut entry.tap
             && bytes.first() == Some(&b'-')
         {
@@ -224,7 +247,10 @@ impl Ring {
         let Some(entry) = self.entries.pop_front() else { return };
         self.base += 1;
         self.mid = false;
-        self.unsettled &= !self.entries.is_empty();
+        if self.entries.is_empty() {
+            self.unsettled = false;
+            self.order = None;
+        }
         if !matches!(entry.kind, Kind::Part(_)) {
             seconds.record(now.saturating_sub(entry.started));
         }
@@ -249,6 +275,7 @@ const SHRINK_TO: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::order::NO_SLOT;
 
     fn fill(ring: &mut Ring, seq: u64, bytes: &[u8]) -> String {
         let mut out = Vec::new();
@@ -259,7 +286,7 @@ mod tests {
     #[test]
     fn replies_leave_in_the_order_of_requests() {
         let mut ring = Ring::default();
-        let seqs: Vec<u64> = (0..3).map(|_| ring.push(Kind::Plain, 0, None)).collect();
+        let seqs: Vec<u64> = (0..3).map(|_| ring.push(Kind::Plain, NO_SLOT, 0, None)).collect();
         assert_eq!(fill(&mut ring, seqs[2], b"+c\r\n"), "");
         assert_eq!(fill(&mut ring, seqs[0], b"+a\r\n"), "+a\r\n");
         assert_eq!(fill(&mut ring, seqs[1], b"+b\r\n"), "+b\r\n+c\r\n");
@@ -271,9 +298,9 @@ mod tests {
     fn parts_become_one_reply_and_an_error_of_one_is_the_reply() {
         let mut ring = Ring::default();
         let mut split = |replies: [&[u8]; 2]| {
-            let head = ring.push(Kind::Head { merge: Merge::Elements, parts: 2, left: 2 }, 0, None);
-            ring.push(Kind::Part(1), 0, None);
-            ring.push(Kind::Part(2), 0, None);
+            let head = ring.push(Kind::Head { merge: Merge::Elements, parts: 2, left: 2 }, NO_SLOT, 0, None);
+            ring.push(Kind::Part(1), NO_SLOT, 0, None);
+            ring.push(Kind::Part(2), NO_SLOT, 0, None);
             assert_eq!(fill(&mut ring, head + 2, replies[1]), "");
             fill(&mut ring, head + 1, replies[0])
         };
@@ -285,7 +312,7 @@ mod tests {
     #[test]
     fn a_reply_that_becomes_the_first_while_it_streams_goes_on_directly() {
         let mut ring = Ring::default();
-        let (a, b) = (ring.push(Kind::Plain, 0, None), ring.push(Kind::Plain, 0, None));
+        let (a, b) = (ring.push(Kind::Plain, NO_SLOT, 0, None), ring.push(Kind::Plain, NO_SLOT, 0, None));
         let mut out = Vec::new();
         let seconds = Histogram::default();
         ring.fill(b, b"$4\r\n12", false, &mut out, 0, &seconds);

@@ -29,7 +29,7 @@ impl Redis {
                 format!("ERR midstream: {} keys over several slots are more than {} in one command; send them in several", parts, limits::MAX_SPLIT);
             return self.fail(io, key, &error);
         }
-        let Some((cluster, first)) = self.owe_parts(io, key, merge, parts, repeatable) else { return };
+        let Some((cluster, head)) = self.owe_head(io, key, merge, parts, repeatable) else { return };
         let mut part = std::mem::take(&mut self.part);
         for number in 0..parts {
             let words = 1 + number * step..1 + (number + 1) * step;
@@ -38,24 +38,22 @@ impl Redis {
             array(&mut part, 1 + step);
             bulk(&mut part, command.name.as_bytes());
             words.for_each(|index| bulk(&mut part, frame.word(index)));
-            self.send(io, cluster, &part, part_of(first, number, To::Slot(slot)));
+            let Some(pending) = self.owe_part(io, key, head, number, To::Slot(slot)) else { break };
+            self.send(io, cluster, &part, pending);
         }
         part.shrink_to(limits::MAX_KEPT);
         self.part = part;
     }
 
-    /// A head and its parts in the client's ring; the pending request of the first part.
-    fn owe_parts(&mut self, io: &dyn Io, key: Key, merge: Merge, parts: usize, repeatable: bool) -> Option<(usize, Pending)> {
-        let head = Kind::Head { merge, parts: parts as u32, left: parts as u32 };
-        let (cluster, mut pending) = self.owe(io, key, head, To::Any, repeatable)?;
-        let client = self.clients.get_mut(key)?;
-        for number in 1..=parts {
-            let seq = client.ring.push(Kind::Part(number as u32), io.now(), None);
-            if number == 1 {
-                pending.owner = Owner::Client(key, seq);
-            }
-        }
-        Some((cluster, pending))
+    /// The head of a split command in the client's ring; what its parts have in common.
+    fn owe_head(&mut self, io: &dyn Io, key: Key, merge: Merge, parts: usize, repeatable: bool) -> Option<(usize, Pending)> {
+        self.owe(io, key, Kind::Head { merge, parts: parts as u32, left: parts as u32 }, To::Any, repeatable)
+    }
+
+    /// One of its parts behind it, counted from 0.
+    fn owe_part(&mut self, io: &dyn Io, key: Key, head: Pending, number: usize, to: To) -> Option<Pending> {
+        let seq = self.clients.get_mut(key)?.ring.push(Kind::Part(number as u32 + 1), to.slot(), io.now(), None);
+        Some(Pending { owner: Owner::Client(key, seq), to, ..head })
     }
 
     /// DBSIZE, FLUSHALL, KEYS, SCRIPT LOAD ...: to every master.
@@ -64,9 +62,10 @@ impl Redis {
         if masters.len() <= 1 {
             return self.ask_for(io, key, frame.bytes, To::Any, false);
         }
-        let Some((cluster, first)) = self.owe_parts(io, key, merge, masters.len(), false) else { return };
+        let Some((cluster, head)) = self.owe_head(io, key, merge, masters.len(), false) else { return };
         for (number, master) in masters.into_iter().enumerate() {
-            self.send(io, cluster, frame.bytes, part_of(first, number, To::Node(master)));
+            let Some(pending) = self.owe_part(io, key, head, number, To::Node(master)) else { break };
+            self.send(io, cluster, frame.bytes, pending);
         }
     }
 
@@ -96,14 +95,4 @@ impl Redis {
         (2..frame.len()).for_each(|index| bulk(&mut bytes, frame.word(index)));
         self.send(io, cluster, &bytes, pending);
     }
-}
-
-/// The pending request of a part, from that of the first.
-fn part_of(first: Pending, number: usize, to: To) -> Pending {
-    let mut pending = first;
-    if let Owner::Client(_, seq) = &mut pending.owner {
-        *seq += number as u64;
-    }
-    pending.to = to;
-    pending
 }

@@ -7,10 +7,9 @@
 //!                                      │ every tick, a new slot table, a node that came up: send again
 //!                                      └─ after the retry deadline: the error that says why
 //! ```
-//! A client with a parked command is not read on, so that its later commands do not overtake it.
+//! How what is parked goes on is in [`crate::retry`].
 
-use crate::cluster::{NOBODY, Parked, Reason};
-use crate::limits;
+use crate::cluster::{NOBODY, Reason};
 use crate::machine::Redis;
 use crate::pipe::{Owner, Pending, Pipe, State, To};
 use wire::{Close, Io, Key, MILLIS, Nanos, SECONDS};
@@ -120,109 +119,6 @@ impl Redis {
                 self.deliver(io, client, seq, error.as_bytes(), true);
             }
         }
-    }
-
-    /// Keeps a request for later; not before `due`.
-    pub(crate) fn park(&mut self, io: &mut dyn Io, cluster: usize, bytes: &[u8], pending: Pending, due: Nanos, reason: Reason) {
-        let Owner::Client(client, seq) = pending.owner else {
-            if pending.owner == Owner::Topology {
-                self.topology_failed(io, cluster);
-            }
-            return;
-        };
-        let Some(Some(known)) = self.clusters.get_mut(cluster) else { return self.give_up(io, cluster, pending, &reason) };
-        let now = io.now();
-        let paced = matches!(reason, Reason::Paced);
-        if (now >= pending.deadline && !paced) || known.parked_bytes + bytes.len() > limits::MAX_PARKED {
-            return self.give_up(io, cluster, pending, &reason);
-        }
-        let Some(owner) = self.clients.get_mut(client).filter(|owner| owner.ring.owes(seq)) else { return };
-        owner.ring.retry(seq);
-        owner.ring.parked += u32::from(!paced);
-        if known.parked.is_empty() {
-            io.arm(Key::NONE, cluster as u32 * TIMERS + TIMER_TICK, now + TICK);
-        }
-        known.parked_bytes += bytes.len();
-        known.parked.push_back(Parked { pending, bytes: bytes.to_vec(), due, reason });
-        known.meters.waiting.set(known.parked.len() as u64);
-        if !paced {
-            self.refresh(io, cluster);
-        }
-    }
-
-    /// Sends what is parked and due; what cannot be sent is parked again, in the same order.
-    pub(crate) fn unpark(&mut self, io: &mut dyn Io, cluster: usize) {
-        let Some(Some(known)) = self.clusters.get_mut(cluster) else { return };
-        if known.parked.is_empty() {
-            return;
-        }
-        let now = io.now();
-        let waiting = std::mem::take(&mut known.parked);
-        known.parked_bytes = 0;
-        for parked in waiting.iter().filter(|parked| !matches!(parked.reason, Reason::Paced)) {
-            if let Owner::Client(client, _) = parked.pending.owner
-                && let Some(client) = self.clients.get_mut(client)
-            {
-                client.ring.parked -= 1;
-            }
-        }
-        for parked in waiting {
-            if matches!(parked.reason, Reason::Paced) {
-                self.send_paced(io, cluster, parked);
-            } else if now >= parked.pending.deadline {
-                self.give_up(io, cluster, parked.pending, &parked.reason);
-            } else if parked.due > now || self.waits_behind(parked.pending) || self.is_down(cluster, parked.pending.to, now) {
-                self.park(io, cluster, &parked.bytes, parked.pending, parked.due, parked.reason);
-            } else {
-                self.count_retry(cluster);
-                self.send(io, cluster, &parked.bytes, parked.pending);
-            }
-        }
-        if let Some(Some(known)) = self.clusters.get(cluster) {
-            known.meters.waiting.set(known.parked.len() as u64);
-        }
-    }
-
-    /// Whether earlier commands of the same client are parked: it must not overtake them.
-    pub(crate) fn waits_behind(&self, pending: Pending) -> bool {
-        let Owner::Client(client, _) = pending.owner else { return false };
-        self.clients.get(client).is_some_and(|client| client.ring.parked > 0)
-    }
-
-    /// Whether trying now is in vain.
-    fn is_down(&self, cluster: usize, to: To, now: Nanos) -> bool {
-        let Some(Some(known)) = self.clusters.get(cluster) else { return false };
-        let node = match to {
-            To::Slot(slot) => known.owner(slot),
-            To::Node(node) => node,
-            To::Any => return false,
-        };
-        known.nodes.get(usize::from(node)).is_none_or(|node| node.down_until > now)
-    }
-
-    fn count_retry(&self, cluster: usize) {
-        if let Some(Some(known)) = self.clusters.get(cluster) {
-            known.meters.retried.add(1);
-        }
-    }
-
-    /// The time is over: the client gets the error that says why.
-    fn give_up(&mut self, io: &mut dyn Io, cluster: usize, pending: Pending, reason: &Reason) {
-        let Owner::Client(client, seq) = pending.owner else { return };
-        self.meters_of(client, |meters| meters.failed.add(1));
-        let known = self.clusters.get(cluster).and_then(Option::as_ref);
-        let (name, deadline) = known.map_or(("?", 0), |known| (&*known.conf.name, known.conf.retry_deadline));
-        let within = format!("RedisCluster/{name} within {} s", deadline as f64 / SECONDS as f64);
-        let error = match reason {
-            Reason::NoTopology => {
-                format!("-CLUSTERDOWN midstream: no node of {within} told its slots; are the nodes up, and are address and credentials right?\r\n")
-            }
-            Reason::NotServed => format!("-CLUSTERDOWN midstream: no node of {within} served the slot of this key\r\n"),
-            Reason::NodeDown(why) => format!("-CLUSTERDOWN midstream: the node of this key in {within} was not reachable: {}\r\n", printable(why)),
-            Reason::Said(error) => String::from_utf8_lossy(error).into_owned(),
-            Reason::Paced => format!("-ERR midstream: too much waits for slow readers of {within}\r\n"),
-        };
-        self.deliver(io, client, seq, error.as_bytes(), true);
     }
 }
 

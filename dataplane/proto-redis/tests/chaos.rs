@@ -168,8 +168,11 @@ fn story(seed: u64) {
             received: vec![],
         })
         .collect();
-    for step in 0..2_000 {
+    for step in 0..20_000 {
         let calm = step > 1_500;
+        if calm && counters.iter().all(|counter| counter.waits.is_empty()) {
+            break; // what is sent again goes one by one: how long that takes, is the dice's
+        }
         match dice.roll(6) {
             0 | 1 if !calm => {
                 let counter = &mut counters[dice.roll(4) as usize];
@@ -201,7 +204,7 @@ fn story(seed: u64) {
 }
 
 #[test]
-#[ignore = "known defect: when slots move while connections break, two pipelined commands of one client may change places"]
+
 fn nothing_is_lost_doubled_or_out_of_order() {
     (1..=100).for_each(|seed| story(seed * 0x9e37_79b9));
 }
