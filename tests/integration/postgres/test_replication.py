@@ -35,7 +35,7 @@ def mesh_of_one(mesh: Callable[..., Mesh], server: Postgres) -> Mesh:
 
 def program(name: str, mesh: Mesh, *arguments: str | Path) -> list[str]:
     words = ["-h", "127.0.0.1", "-p", str(mesh.port), "-U", "app", "--no-password", *map(str, arguments)]
-    return [str(postgres_binaries.find(tls=False) / name), *words]
+    return [str(postgres_binaries.find(distribution=False) / name), *words]
 
 
 def run(argv: list[str]) -> None:
@@ -47,7 +47,7 @@ def test_a_base_backup_with_its_wal(mesh_of_one: Mesh, server: Postgres, tmp_pat
     server.sql(f"create table numbers as select generate_series(1, {ROWS}) as n")
     backup = tmp_path / "backup"
     run(program("pg_basebackup", mesh_of_one, "-D", backup, "-X", "stream", "--checkpoint=fast", "--no-sync"))
-    run([str(postgres_binaries.find(tls=False) / "pg_verifybackup"), str(backup)])
+    run([str(postgres_binaries.find(distribution=False) / "pg_verifybackup"), str(backup)])
 
 
 def test_received_wal(mesh_of_one: Mesh, server: Postgres, tmp_path: Path) -> None:
