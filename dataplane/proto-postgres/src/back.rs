@@ -6,12 +6,14 @@
 use crate::client::{Client, Phase as ClientPhase};
 use crate::error::Error;
 use crate::machine::Postgres;
+use crate::memory;
 use crate::message::{self, HEADER, Head, field, head, sqlstate};
 use crate::names;
 use crate::server::{Expect, Quiet, Server};
 use crate::stale::described;
 use crate::unread::asides;
-use wire::{Close, Cursor, Fault, Io, Key};
+use sql::effect::State;
+use wire::{Close, Fault, Io, Key};
 
 /// A row that is not all here is waited for up to this, and beyond it forwarded as it comes.
 const MAX_WAITED: usize = 16 * 1024;
@@ -97,7 +99,7 @@ impl Postgres {
             }
             if tag == b'Z' && at < bytes.len() && server.expect.len() == 1 {
                 // What the server says behind its last answer is not for the next client to hear.
-                let is_kept = client.as_deref().is_some_and(Self::keeps);
+                let is_kept = client.as_deref().is_some_and(|client| Self::keeps(client) || !client.session.suspects.is_none());
                 let end = at + asides(server, &bytes[at..], is_kept);
                 from = if server.is_heard() { from } else { end };
                 at = end;
@@ -123,20 +125,34 @@ impl Postgres {
         let heard = server.is_heard();
         let pass = || if heard { Shown::Pass } else { Shown::Swallow };
         match tag {
-            b'S' => parameter(server, body),
+            b'S' => {
+                memory::parameter(server, body);
+                if matches!(server.expect.front(), Some(Expect::Restore)) {
+                    return Ok(Shown::Pass);
+                }
+            }
             b'N' => {}
-            b'A' => return Ok(self.notification(server, body).filter(|_| heard).map_or_else(pass, Shown::Reworded)),
+            // Notifications come at any time; nobody but the owner can have asked for them.
+            b'A' if server.owner.is_none() => return Ok(Shown::Swallow),
+            b'A' => return Ok(self.notification(server, body).map_or(Shown::Pass, Shown::Reworded)),
+            b'D' => memory::found(server, body),
             b'E' => return self.error_of(server, client, body),
             b'Z' => {
                 server.status = body.first().copied().unwrap_or(b'I');
                 server.is_copy_in = false;
                 return match server.expect.front() {
+                    Some(Expect::Query | Expect::Sync)
+                        if server.expect.len() == 1 && client.as_ref().is_some_and(|client| client.session.restores()) =>
+                    {
+                        Ok(Shown::Swallow)
+                    }
+                    Some(Expect::Restore) => Ok(Shown::Pass),
                     Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Sync | Expect::Quiet(_)) => Ok(pass()),
                     _ => Err(broken(tag, "no ReadyForQuery is due")),
                 };
             }
             b'T' | b'n' => described(server, client, tag, body),
-            b'C' if heard => forget(server, client, body),
+            b'C' if heard => memory::forget(server, client, body),
             _ => {}
         }
         if !matches!(tag, b'S' | b'N' | b'A') {
@@ -154,6 +170,9 @@ impl Postgres {
         if let Some(client) = client.as_deref_mut().filter(|client| client.tapped.is_some() && client.failed.is_none()) {
             client.failed = Some(String::from_utf8_lossy(sqlstate(body)).into_owned());
         }
+        if let Some(client) = client.as_deref_mut().filter(|_| server.is_heard()) {
+            client.session.refused();
+        }
         match server.expect.front_mut() {
             Some(Expect::Query | Expect::Sync) | None => {
                 // Nobody asked for it: what it is about nobody knows.
@@ -161,7 +180,7 @@ impl Postgres {
                 Ok(if client.is_some() { Shown::Pass } else { Shown::Swallow })
             }
             Some(Expect::RefusedQuery(error)) => Ok(Shown::Instead(error.clone())),
-            Some(Expect::Quiet(_)) => {
+            Some(Expect::Quiet(_) | Expect::Restore) => {
                 server.quiet_error = Some(body.to_vec());
                 Ok(Shown::Swallow)
             }
@@ -189,6 +208,15 @@ impl Postgres {
                 return turn;
             }
         } else if is_ready {
+            if client.session.restores() && server.expect.is_empty() {
+                io.out(server.key).extend_from_slice(&client.restore());
+                server.expect.push_back(Expect::Restore);
+                return Turn::On;
+            }
+            if server.quiet_error.take().is_some() {
+                client.suspect(State::ANY_SETTING);
+            }
+            client.session.again();
             self.answered_request(io, client);
         }
         while let Some(Expect::Say(bytes, _)) = server.expect.front() {
@@ -203,10 +231,13 @@ impl Postgres {
         if !is_over {
             return Turn::On;
         }
-        if server.status != b'I' || Self::keeps(client) || !matches!(client.phase, ClientPhase::Ready) {
-            if server.status == b'I' && server.settings.is_none() {
-                self.prepare_session(io, server, client);
-            }
+        if server.status != b'I' || !matches!(client.phase, ClientPhase::Ready) {
+            return Turn::On;
+        }
+        if !client.session.suspects.is_none() && self.ask(io, server, client) {
+            return Turn::On;
+        }
+        if Self::keeps(client) {
             return Turn::On;
         }
         client.server = None;
@@ -228,6 +259,12 @@ impl Postgres {
                 }
                 None
             }
+            (Quiet::Ask(asked), error) => {
+                self.told(io, server, client, *asked, error.is_some());
+                None
+            }
+            // A transaction that has failed already: the statement behind it fails as well.
+            (Quiet::Sequences, Some(_)) if server.status == b'E' => None,
             (Quiet::Settings(_), Some(body)) => Some(Turn::ClientEnded(self.settings_refused(io, client, &body))),
             (_, None) => None,
             // Its BEGIN was wrong (an isolation level that does not exist): what follows would run outside of a transaction.
@@ -246,6 +283,7 @@ impl Postgres {
                 server.statements.clear();
                 server.unnamed = None;
                 server.settings = Some(Default::default());
+                server.sequences = Default::default();
                 server.is_dirty = false;
             }
             Some(Expect::Quiet(Quiet::Settings(settings))) => server.settings = Some(settings),
@@ -283,11 +321,11 @@ fn answer(server: &mut Server, tag: u8) -> Result<(), Fault> {
             server.is_copy_in = true;
             false
         }
-        (Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Quiet(_)), b'C') => {
+        (Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Restore | Expect::Quiet(_)), b'C') => {
             server.is_copy_in = false;
             false
         }
-        (Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Quiet(_)), b'T' | b'D' | b'I' | b'H' | b'd' | b'c' | b'V') => false,
+        (Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Restore | Expect::Quiet(_)), b'T' | b'D' | b'I' | b'H' | b'd' | b'c' | b'V') => false,
         (Some(Expect::Parse { .. }), b'1') | (Some(Expect::Bind), b'2') | (Some(Expect::Close | Expect::CloseQuiet(_)), b'3') => true,
         (Some(Expect::Describe(_) | Expect::Look(_)), b't') => false,
         (Some(Expect::Describe(_) | Expect::Look(_)), b'T' | b'n') => true,
@@ -308,36 +346,6 @@ fn answer(server: &mut Server, tag: u8) -> Result<(), Fault> {
         server.expect.pop_front();
     }
     Ok(())
-}
-
-/// Remembers a ParameterStatus.
-pub fn parameter(server: &mut Server, body: &[u8]) {
-    let mut cursor = Cursor::new(body);
-    if let (Ok(name), Ok(value)) = (cursor.c_string(), cursor.c_string()) {
-        server.parameter(name, value);
-    }
-}
-
-/// Statements that change what we remember of a session, told by their command tags: then they have happened.
-fn forget(server: &mut Server, client: Option<&mut Client>, tag: &[u8]) {
-    match tag {
-        // To the session's defaults, which are not those of the client's startup message.
-        // A single one of a session with changes of its own must not cost it the others.
-        b"RESET\0" if client.as_ref().is_some_and(|client| client.resets_all || client.pinned.is_none()) => server.settings = None,
-        b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" => {
-            server.statements.clear();
-            server.unnamed = None;
-            let Some(client) = client else { return };
-            client.statements.clear();
-            client.unnamed = None;
-            if tag == b"DISCARD ALL\0" {
-                server.settings = None;
-                server.is_dirty = false;
-                client.pinned = None;
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Takes off what the server skips, and undoes what those messages changed on our side.

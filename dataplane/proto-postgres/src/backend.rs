@@ -8,6 +8,7 @@ use crate::machine::{Postgres, timer};
 use crate::message::{SYNC, query};
 use crate::meter::PoolMeter;
 use crate::pool_conf::Mode;
+use crate::sequence;
 use crate::server::{Expect, Phase, Quiet, Server};
 use crate::settings::Settings;
 use hashbrown::HashMap;
@@ -138,6 +139,11 @@ impl Postgres {
     /// A connection of a shard's pool that is nobody's yet; `None`: the client stands in its queue.
     pub(crate) fn acquire(&mut self, io: &mut dyn Io, client: &mut Client, shard: ShardId) -> Option<Key> {
         let index = *client.backends.get(usize::from(shard))?;
+        if client.session.reads_sequence
+            && let Some(own) = self.own_sequences(client, index)
+        {
+            return Some(own);
+        }
         let backend = self.backends.get_mut(index)?;
         match backend.pool.acquire(client.key, io.now()) {
             Acquired::Leased(server) => {
@@ -160,10 +166,15 @@ impl Postgres {
         server.is_idle = false;
         server.owner_pid.store(self.cancel_pid(client.key), Ordering::Relaxed);
         client.server = Some(server.key);
+        client.last_server = Some(server.key);
         client.waits = None;
         io.link(server.key, client.key);
         io.link(client.key, server.key);
         self.prepare_session(io, server, client);
+        server.sequences.enter(client.key);
+        if client.session.keeps_sequences && !server.sequences.is_of(client.key) {
+            sequence::discard(io, server);
+        }
         client.virgin = Some(client.begun);
         if client.begun == Begun::Open {
             client.begun = Begun::No;
@@ -257,11 +268,8 @@ impl Postgres {
             query(io.out(server.key), b"ROLLBACK");
             server.expect.push_back(Expect::Quiet(Quiet::Rollback));
         }
-        if server.is_dirty {
-            query(io.out(server.key), b"DISCARD ALL");
-            server.expect.push_back(Expect::Quiet(Quiet::Discard));
-        }
-        if server.expect.is_empty() {
+        self.clean(io, server);
+        if server.expect.is_empty() && !server.is_closed {
             self.free(io, server);
         }
     }

@@ -8,7 +8,7 @@ use crate::hello::fatal;
 use crate::machine::Postgres;
 use crate::message::{self, BindNames};
 use crate::parameters::parameters;
-use crate::query::{absorb, at_hand, in_failed_transaction, is_local, is_utf8, scatter_in_transaction};
+use crate::query::{UNREAD, absorb, at_hand, in_failed_transaction, is_local, is_utf8, scatter_in_transaction, scatter_of_state};
 use crate::route::Known;
 use crate::server::{Expect, Quiet};
 use crate::stale::Telling;
@@ -49,6 +49,12 @@ impl Postgres {
             Known::Yes(Bound::Scatter(flow, shards)) => return Ok(self.scatter_bind(io, client, &flow, &shards, prepared, body)),
             Known::Yes(Bound::To(shard)) => {
                 let Some(server) = self.connection(io, client, shard) else { return Ok(Step::Parked) };
+                if client.session.reads_sequence
+                    && let Err(error) = self.reads_sequence(io, client, server)
+                {
+                    self.refuse(io, client, b'B', error);
+                    return Ok(Step::Done);
+                }
                 self.release_parses(io, client, server);
                 if let Err(step) = self.provide(io, client, server, b'B', &handle, !names.statement.is_empty()) {
                     return Ok(step);
@@ -86,8 +92,8 @@ impl Postgres {
         client.is_in_batch = true;
         client.local_portal = None;
         client.virgin = None;
+        client.advances();
         let Some(server) = self.servers.get_mut(key) else { return };
-        server.is_dirty |= client.pinned.is_some();
         let is_named = !names.statement.is_empty();
         let out = io.out(key);
         let grown = if is_named { SERVER_NAME - names.statement.len() as i64 } else { 0 };
@@ -108,14 +114,11 @@ impl Postgres {
     fn route_bind(&mut self, io: &mut dyn Io, client: &mut Client, prepared: &Prepared, values: &[u8]) -> Known<Bound> {
         if !client.listener.is_planned() {
             // What cannot be lexed cannot be told from what changes the session.
-            let result = match prepared.effect.as_ref().zip(prepared.lexed.as_ref()) {
+            match prepared.effect.as_ref().zip(prepared.lexed.as_ref()) {
                 Some((effect, lexed)) => absorb(client, effect, lexed),
-                None => {
-                    client.pinned = client.pinned.or(Some("a statement that Midstream cannot read"));
-                    Ok(())
-                }
-            };
-            return result.map_or_else(Known::Refused, |()| Known::Yes(Bound::To(None)));
+                None => client.suspect(UNREAD),
+            }
+            return Known::Yes(Bound::To(None));
         }
         let Some(lexed) = &prepared.lexed else {
             return Known::Refused(Error::statement("42601", "the statement has a quote or comment without end, or is more than one statement"));
@@ -149,7 +152,7 @@ fn place(client: &mut Client, flow: &Rc<Flow>, prepared: &Prepared, lexed: &sql:
         return Ok(Bound::Local(transaction));
     }
     in_failed_transaction(client)?;
-    absorb(client, &flow.effect, lexed)?;
+    absorb(client, &flow.effect, lexed);
     if !flow.effect.needs_plan() || !client.listener.database.rules.is_sharded() {
         return Ok(Bound::To(None));
     }
@@ -159,6 +162,7 @@ fn place(client: &mut Client, flow: &Rc<Flow>, prepared: &Prepared, lexed: &sql:
         Target::Any => Ok(Bound::To(None)),
         Target::One(shard) => at_hand(client, shard, None).map(|()| Bound::To(Some(shard))),
         Target::Many(_) if client.is_bound() || client.begun != Begun::No => Err(scatter_in_transaction(client)),
+        Target::Many(_) if !flow.effect.touches.is_none() => Err(scatter_of_state()),
         Target::Many(shards) => Ok(Bound::Scatter(flow.clone(), shards)),
     }
 }

@@ -17,6 +17,7 @@ use crate::pool_conf::Mode;
 use crate::route::Wanted;
 use crate::scatter::{Portal, Scatter};
 use crate::seats::Seat;
+use crate::session::Session;
 use crate::settings::Settings;
 use crate::stale::Telling;
 use crate::statement::Handle;
@@ -90,7 +91,11 @@ pub struct Client {
     /// When it connected.
     pub since: Nanos,
     /// What its startup message set.
+    pub startup: Rc<Settings>,
+    /// What it has set by now.
     pub settings: Rc<Settings>,
+    /// What else its session has.
+    pub session: Session,
     /// Its part of a flow's key.
     pub context: Context,
     /// The pools it uses, by shard.
@@ -115,6 +120,8 @@ pub struct Client {
     pub portal: Option<Box<Portal>>,
     /// The connection leased to it.
     pub server: Option<Key>,
+    /// The one that was leased to it last; it may be gone.
+    pub last_server: Option<Key>,
     /// That one has only been asked to describe statements so far, and may still be exchanged for one of another shard; what `begun` was.
     pub virgin: Option<Begun>,
     /// It waits for the answers that its connection still owes: to exchange it, or to see what a statement has become.
@@ -131,10 +138,8 @@ pub struct Client {
     pub is_skipping: bool,
     /// Messages of the extended protocol went to the server since the last Sync.
     pub is_in_batch: bool,
-    /// Why the server must stay with it after the transaction.
+    /// Why the server must stay with it after the transaction, told by its session's pins.
     pub pinned: Option<&'static str>,
-    /// Its last RESET was of everything.
-    pub resets_all: bool,
     /// See [`Begun`].
     pub begun: Begun,
     /// The text of that BEGIN.
@@ -179,7 +184,9 @@ impl Client {
             database: "".into(),
             admin: None,
             since: 0,
+            startup: Rc::default(),
             settings: Rc::default(),
+            session: Session::default(),
             context: Context::default(),
             backends: Rc::new([]),
             mode: Mode::default(),
@@ -192,6 +199,7 @@ impl Client {
             local_portal: None,
             portal: None,
             server: None,
+            last_server: None,
             virgin: None,
             is_moving: false,
             shard: 0,
@@ -201,7 +209,6 @@ impl Client {
             is_skipping: false,
             is_in_batch: false,
             pinned: None,
-            resets_all: false,
             begun: Begun::No,
             begin: Vec::new(),
             is_gathering: false,
@@ -239,7 +246,7 @@ impl Client {
     /// What the meaning of a text depends on: the search_path, and in a session with state of its own (a temporary table may hide another
     /// one) everything. Statements of one scope share their copies on servers.
     pub fn scope(&self) -> u64 {
-        if self.pinned.is_some() {
+        if self.pinned.is_some() || !self.session.suspects.is_none() {
             return u64::from(self.key.slot) << 32 | u64::from(self.key.generation) | 1 << 63;
         }
         self.settings.get("search_path").map_or(0, |path| xxh3_64(path.as_bytes()) >> 1)

@@ -56,7 +56,8 @@ impl Postgres {
     /// or a batch without its Sync, which must not be committed.
     fn leave(&mut self, io: &mut dyn Io, client: &Client, server: &mut Server) {
         if server.expect.is_empty() && !server.is_copy_in && !server.is_doomed && !client.is_in_batch {
-            // Session mode and statements that were not understood leave state as well: a client's end is rare enough to be thorough.
+            server.left = client.session.left();
+            // In session mode nothing is asked for: a client's end is rare enough to be thorough.
             server.is_dirty |= client.mode == Mode::Session;
             return self.give_back(io, server);
         }

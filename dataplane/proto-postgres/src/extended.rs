@@ -14,6 +14,7 @@ use crate::server::{Expect, Server, Undo};
 use crate::stale::Telling;
 use crate::startup::MAX_NAME;
 use crate::statement::{Handle, MAX_PER_CLIENT, Prepared};
+use sql::effect::State;
 use std::rc::Rc;
 use wire::{Fault, Io, Key};
 
@@ -41,8 +42,13 @@ impl Postgres {
         let scope = if parse.name.is_empty() { 0 } else { client.scope() };
         let handle = self.interned.parse(&parse, scope, &mut self.lexer);
         let is_held = client.server.is_none() && client.listener.database.rules.is_sharded();
-        if !is_held && self.connection(io, client, None).is_none() {
-            return Ok(Step::Parked);
+        if !is_held {
+            let Some(server) = self.connection(io, client, None) else { return Ok(Step::Parked) };
+            let reads_sequence = handle.prepared.effect.as_ref().is_some_and(|effect| effect.touches.has(State::SEQUENCES));
+            // The last chance before the batch begins; a refusal is for Bind to tell.
+            if reads_sequence && !client.is_in_batch {
+                drop(self.reads_sequence(io, client, server));
+            }
         }
         let prepared = handle.prepared.clone();
         let before = client.put(parse.name, Some(handle));

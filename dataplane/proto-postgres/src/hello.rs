@@ -90,7 +90,8 @@ impl Postgres {
         client.user = start.user.as_str().into();
         client.database = start.database.into();
         client.identity = format!("user:{}", start.user).into();
-        client.settings = Rc::new(Settings::new(start.settings));
+        client.startup = Rc::new(Settings::new(start.settings));
+        client.settings = client.startup.clone();
         let (check, step) = Check::begin(&listener, &start.user, io.peer(client.key), &mut self.entropy);
         if let Some(check) = check {
             client.phase = Phase::Auth(Box::new(check));
@@ -155,6 +156,12 @@ impl Postgres {
     pub(crate) fn settle_in(&mut self, client: &mut Client, listener: &Listener) {
         client.backends = self.group(&listener.database, &client.user);
         client.mode = listener.database.pool_of(&client.user).mode;
+        self.settle_context(client);
+    }
+
+    /// The part of a flow's key that depends on the session: again when its parameters change.
+    pub(crate) fn settle_context(&self, client: &mut Client) {
+        let listener = &client.listener;
         let settings = |name| client.settings.get(name).unwrap_or("").as_bytes();
         client.context = Context::of(&[
             listener.name.as_bytes(),
@@ -211,6 +218,7 @@ impl Postgres {
     pub(crate) fn greet(&mut self, io: &mut dyn Io, client: &mut Client, welcome: &[u8]) {
         let pid = self.cancel_pid(client.key);
         client.secret = Secret::new(self.entropy.next(), client.has_long_key);
+        client.session.keeps_sequences = self.is_sequence_reader(client);
         self.cancel_keys.insert(pid, client.key);
         client.phase = Phase::Ready;
         io.disarm(client.key, timer::AUTHENTICATION);

@@ -13,8 +13,9 @@ use crate::meter::ListenerMeter;
 use crate::pids::Pids;
 use crate::seats::Seats;
 use crate::server::Server;
+use crate::settings::Settings;
 use crate::statement::Interned;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use sql::Lexer;
 use sql::flow::FlowTable;
 use std::rc::Rc;
@@ -76,6 +77,8 @@ pub struct Postgres {
     pub(crate) lexer: Lexer,
     pub(crate) flows: FlowTable,
     pub(crate) meters: HashMap<Arc<str>, Rc<ListenerMeter>>,
+    /// Whose clients ask for sequences' values: listener, user, startup message.
+    pub(crate) sequence_readers: HashSet<(Arc<str>, Rc<str>, Rc<Settings>)>,
     /// Clients by the process id of their cancel key.
     pub(crate) cancel_keys: HashMap<u32, Key>,
     /// Whose server processes are, for notifications.
@@ -99,6 +102,7 @@ impl Postgres {
             lexer: Lexer::default(),
             flows: FlowTable::new(FLOW_BUDGET),
             meters: HashMap::new(),
+            sequence_readers: HashSet::new(),
             cancel_keys: HashMap::new(),
             pids,
             is_draining: false,

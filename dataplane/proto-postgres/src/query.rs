@@ -8,11 +8,16 @@ use crate::machine::Postgres;
 use crate::message;
 use crate::route::Known;
 use crate::server::Expect;
-use sql::effect::{Session, Transaction};
+use sql::effect::{State, Transaction};
 use sql::plan::Target;
 use sql::{Effect, Flow, Lexed, Lexer, Settings, ShardId, Values};
 use std::rc::Rc;
 use wire::{Class, Fault, Io};
+
+/// What a statement may do that cannot be read.
+pub const UNREAD: State = State::ANY.with(State::NAMELESS).with(State::SEED);
+/// The functions behind libpq's `lo_*`: they leave descriptors that end with the transaction.
+const LARGE_OBJECTS: [u32; 13] = [715, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172];
 
 /// What a query text came to.
 enum Routed {
@@ -35,7 +40,8 @@ impl Postgres {
         let routed = if client.listener.is_planned() {
             self.route_query(io, client, &mut lexer, sql)
         } else {
-            read_effects(client, &mut lexer, sql).map_or_else(Known::Refused, |()| Known::Yes(Routed::To(None)))
+            read_effects(client, &mut lexer, sql);
+            Known::Yes(Routed::To(None))
         };
         let step = match routed {
             Known::Parked => Step::Parked,
@@ -60,11 +66,17 @@ impl Postgres {
 
     fn query_to(&mut self, io: &mut dyn Io, client: &mut Client, shard: Option<ShardId>, frame: &[u8]) -> Step {
         let Some(server) = self.connection(io, client, shard) else { return Step::Parked };
+        if client.session.reads_sequence
+            && let Err(error) = self.reads_sequence(io, client, server)
+        {
+            self.refuse(io, client, b'Q', error);
+            return Step::Done;
+        }
         client.unnamed = None;
         client.virgin = None;
+        client.advances();
         if let Some(server) = self.servers.get_mut(server) {
             server.unnamed = None;
-            server.is_dirty |= client.pinned.is_some();
         }
         self.send(io, server, frame, Expect::Query);
         Step::Done
@@ -131,10 +143,10 @@ impl Postgres {
         }
         let Some(server) = self.connection(io, client, None) else { return Step::Parked };
         client.virgin = None;
-        // Nothing tells what it does: advisory locks are functions as well.
-        client.pinned = client.pinned.or(Some("a function call"));
-        if let Some(server) = self.servers.get_mut(server) {
-            server.is_dirty = true;
+        let oid = frame.get(message::HEADER..message::HEADER + 4).map_or(0, |oid| oid.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte)));
+        if !LARGE_OBJECTS.contains(&oid) {
+            // Nothing tells what it does: advisory locks are functions as well.
+            client.suspect(UNREAD);
         }
         self.send(io, server, frame, Expect::Query);
         Step::Done
@@ -185,7 +197,7 @@ fn place(client: &mut Client, flow: &Rc<Flow>, lexed: &Lexed, sql: &[u8], is_onl
         return Ok(Routed::Local(transaction));
     }
     in_failed_transaction(client)?;
-    absorb(client, &flow.effect, lexed)?;
+    absorb(client, &flow.effect, lexed);
     let values = Values { sql, lexed, parameters: &[], utf8: is_utf8(client) };
     match Postgres::target(client, flow, &values)? {
         Target::Any => Ok(Routed::To(None)),
@@ -195,6 +207,7 @@ fn place(client: &mut Client, flow: &Rc<Flow>, lexed: &Lexed, sql: &[u8], is_onl
                 .hint("Send each statement in a query of its own."))
         }
         Target::Many(_) if client.is_bound() || client.begun != Begun::No => Err(scatter_in_transaction(client)),
+        Target::Many(_) if !flow.effect.touches.is_none() => Err(scatter_of_state()),
         Target::Many(shards) => Ok(Routed::Scatter(flow.clone(), shards)),
     }
 }
@@ -205,6 +218,12 @@ pub fn scatter_in_transaction(client: &Client) -> Error {
     Error::statement("0A000", format!("this statement needs several shards, and {why} holds the session on one"))
         .detail(format!("Rule: a transaction of Database {} stays on one shard.", client.listener.database.name))
         .hint("Run it outside of the transaction.")
+}
+
+/// A statement over several shards that reads or changes session state, of which each shard's connection would have its own.
+pub fn scatter_of_state() -> Error {
+    Error::statement("0A000", "a statement over several shards cannot use session state (set_config, advisory locks, currval, temporary objects)")
+        .hint("Call the function in a statement of its own.")
 }
 
 /// A statement's shard against the one that the session is on already.
@@ -218,19 +237,11 @@ pub fn at_hand(client: &Client, shard: ShardId, so_far: Option<ShardId>) -> Resu
 }
 
 /// What a statement does to the session, for the session.
-pub fn absorb(client: &mut Client, effect: &Effect, lexed: &Lexed) -> Result<(), Error> {
+pub fn absorb(client: &mut Client, effect: &Effect, lexed: &Lexed) {
     client.class = effect.class;
-    match effect.session {
-        Session::Pins(why) => client.pinned = Some(why),
-        Session::Reset => client.resets_all = lexed.words().nth(1) == Some(b"all"),
-        Session::Set { local: false } => client.pinned = Some("SET"),
-        Session::Needs(what) if client.server.is_none() && client.begun == Begun::No => {
-            return Err(Error::statement("0A000", format!("this statement reads {what}, which in transaction pooling ended with its transaction"))
-                .hint("Run it in the same transaction as the statement that set it, use RETURNING, or set pool.mode to session."));
-        }
-        _ => {}
+    if !effect.touches.is_none() {
+        client.touch(effect, lexed);
     }
-    Ok(())
 }
 
 /// Whether the text of keys can be taken as UTF-8.
@@ -239,19 +250,18 @@ pub fn is_utf8(client: &Client) -> bool {
 }
 
 /// Without filters and shards: only what the statements do to the session.
-fn read_effects(client: &mut Client, lexer: &mut Lexer, sql: &[u8]) -> Result<(), Error> {
+fn read_effects(client: &mut Client, lexer: &mut Lexer, sql: &[u8]) {
     let mut at = 0;
     client.class = Class::Read;
     while at < sql.len() {
         let Ok(lexed) = lexer.scan(sql.get(at..).unwrap_or_default(), Settings::default()) else {
             // The server will judge it; what it may do to the session cannot be told.
-            client.pinned = client.pinned.or(Some("a statement that Midstream cannot read"));
-            return Ok(());
+            client.suspect(UNREAD);
+            return;
         };
         at += lexed.end.max(1);
         if !lexed.is_empty() {
-            absorb(client, &Effect::of(lexed), lexed)?;
+            absorb(client, &Effect::of(lexed), lexed);
         }
     }
-    Ok(())
 }

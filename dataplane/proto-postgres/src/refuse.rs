@@ -19,6 +19,7 @@ impl Postgres {
         error.is_fatal = false;
         client.meter.error(&error.code);
         client.failed = Some(error.code.clone());
+        client.session.refused();
         self.let_go_of_legs(io, client);
         let is_simple = matches!(tag, b'Q' | b'F');
         let server = client.server.and_then(|key| self.servers.get_mut(key));

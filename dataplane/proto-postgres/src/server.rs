@@ -10,9 +10,12 @@ use crate::error::Error;
 use crate::message::parameter_status;
 use crate::pids::Owner;
 use crate::replication::Relay;
+use crate::sequence::Sequences;
+use crate::session::{Asked, Found};
 use crate::settings::Settings;
 use crate::stale::Telling;
 use crate::statement::{Handle, OnServer, Prepared};
+use sql::effect::State;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use wire::pool::Term;
@@ -61,6 +64,12 @@ pub enum Quiet {
     Rollback,
     /// DISCARD ALL.
     Discard,
+    /// What a client that went has left, part by part.
+    Clean,
+    /// DISCARD SEQUENCES.
+    Sequences,
+    /// What of the session is suspect.
+    Ask(Box<Asked>),
     /// The client's own BEGIN, answered already.
     Begin,
 }
@@ -71,6 +80,8 @@ pub enum Expect {
     Query,
     /// The same; its error is replaced by ours.
     RefusedQuery(Box<Error>),
+    /// A query of ours that completes a RESET of the client's: it hears ParameterStatus and ReadyForQuery.
+    Restore,
     /// Everything up to ReadyForQuery is ours.
     Quiet(Quiet),
     /// ParseComplete; `undo`: the client hears it.
@@ -103,7 +114,7 @@ pub enum Expect {
 impl Expect {
     /// Whether the client sees none of it.
     pub fn is_quiet(&self) -> bool {
-        matches!(self, Expect::Quiet(_) | Expect::CloseQuiet(_) | Expect::Look(_) | Expect::Parse { undo: None, .. })
+        matches!(self, Expect::Quiet(_) | Expect::Restore | Expect::CloseQuiet(_) | Expect::Look(_) | Expect::Parse { undo: None, .. })
     }
 }
 
@@ -154,6 +165,12 @@ pub struct Server {
     pub quiet_error: Option<Vec<u8>>,
     /// A client left state in its session: DISCARD ALL before anybody else has it.
     pub is_dirty: bool,
+    /// What of it a client left, where that is known.
+    pub left: State,
+    /// Rows of an answer to our question.
+    pub found: Vec<Found>,
+    /// Whose currval() it may know.
+    pub sequences: Sequences,
     /// Not to be given on: it ended itself, the pool is gone.
     pub is_doomed: bool,
     /// Bytes stand behind the answer that was the last one owed. They belong to nobody: it is not given on with them.
@@ -195,6 +212,9 @@ impl Server {
             is_copy_in: false,
             quiet_error: None,
             is_dirty: false,
+            left: State::NONE,
+            found: Vec::new(),
+            sequences: Sequences::default(),
             is_doomed: false,
             has_unread: false,
             is_closed: false,

@@ -1,6 +1,6 @@
 //! What stands behind the last answer that a server owes. It is never given to the next client.
 
-use crate::back::parameter;
+use crate::memory::parameter;
 use crate::message::{self, HEADER, Head, head};
 use crate::server::Server;
 

@@ -18,6 +18,7 @@ pub mod lexer;
 pub mod merge;
 pub mod plan;
 pub mod rules;
+pub mod setting;
 pub mod value;
 
 mod array;

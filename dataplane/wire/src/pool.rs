@@ -104,6 +104,13 @@ impl Pool {
         found.map_or(Acquired::Queued, |idle| Acquired::Check(idle.server))
     }
 
+    /// Leases that idle connection; false: it is not idle, or others wait.
+    pub fn take(&mut self, server: Key) -> bool {
+        let is_taken = self.waiters.is_empty() && self.lost_idle(server);
+        self.active += usize::from(is_taken);
+        is_taken
+    }
+
     /// Whether one more connection is to be dialled now: call until it says no, and dial each time it says yes.
     pub fn dial(&mut self, now: Nanos) -> bool {
         let dial = self.wants(now);

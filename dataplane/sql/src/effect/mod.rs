@@ -1,10 +1,12 @@
 //! What a statement does to its session and transaction, told by its words alone; pooling depends on it.
 //!
-//! Told conservatively: a word that might change the state of the session counts as if it did (`Pins`), since a pinned connection costs
-//! a connection, and a connection given back with foreign state costs somebody wrong answers.
+//! Told conservatively: a word that might change the state of the session counts as if it did, and the server is asked when the
+//! transaction ends. A connection given back with foreign state would cost somebody wrong answers.
 
+pub mod state;
 mod verb;
 
+pub use state::State;
 pub use verb::Verb;
 
 use crate::lexer::Lexed;
@@ -33,31 +35,6 @@ pub enum Transaction {
     RollbackPrepared,
 }
 
-/// What a statement does to the session beyond its transaction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Session {
-    /// Nothing.
-    None,
-    /// SET; `local`: until the transaction's end.
-    Set {
-        /// SET LOCAL, SET TRANSACTION, SET CONSTRAINTS.
-        local: bool,
-    },
-    /// RESET.
-    Reset,
-    /// DISCARD ALL or of a part.
-    Discard,
-    /// DEALLOCATE.
-    Deallocate,
-    /// UNLISTEN.
-    Unlisten,
-    /// It leaves state behind that lives in the server's session: the connection must stay with the client. The state, for people.
-    Pins(&'static str),
-    /// It reads what earlier statements left in the server's session: right only on a connection that is pinned, or inside the
-    /// transaction of those statements. The state, for people.
-    Needs(&'static str),
-}
-
 /// COPY between client and server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Copy {
@@ -74,8 +51,8 @@ pub struct Effect {
     pub verb: Verb,
     /// On the transaction.
     pub transaction: Option<Transaction>,
-    /// On the session.
-    pub session: Session,
+    /// What of the session it may change.
+    pub touches: State,
     /// COPY with the client.
     pub copy: Option<Copy>,
     /// As far as words tell; the planner's is better where there is a plan.
@@ -91,18 +68,13 @@ impl Effect {
         }
         let verb = Verb::of(first[0]);
         let transaction = transaction(verb, &first);
-        Effect { verb, transaction, session: session(verb, &first, lexed), copy: copy(verb, lexed), class: class(verb, lexed) }
+        Effect { verb, transaction, touches: state::touches(verb, &first, lexed), copy: copy(verb, lexed), class: class(verb, lexed) }
     }
 
     /// Whether the statement reads or changes tables and so has to be planned when there are sharding rules. The others are the
     /// session's own affair (SET, BEGIN, SHOW, LISTEN, FETCH ...): they go to the session's connection, or home.
     pub fn needs_plan(&self) -> bool {
         self.verb.needs_plan() && self.transaction.is_none()
-    }
-
-    /// Whether the same connection has to serve the client's later statements, and why.
-    pub fn pins(&self) -> Option<&'static str> {
-        if let Session::Pins(why) = self.session { Some(why) } else { None }
     }
 }
 
@@ -121,53 +93,6 @@ fn transaction(verb: Verb, first: &[&[u8]; 4]) -> Option<Transaction> {
         Verb::Prepare if first[1] == b"transaction" => Some(Transaction::Prepare),
         _ => None,
     }
-}
-
-fn session(verb: Verb, first: &[&[u8]; 4], lexed: &Lexed) -> Session {
-    match verb {
-        Verb::Set => {
-            let local = matches!(first[1], b"local" | b"transaction" | b"constraints");
-            if first[1] == b"session" && first[2] == b"characteristics" {
-                Session::Pins("SET SESSION CHARACTERISTICS")
-            } else {
-                Session::Set { local }
-            }
-        }
-        Verb::Reset => Session::Reset,
-        Verb::Discard => Session::Discard,
-        Verb::Deallocate => Session::Deallocate,
-        Verb::Unlisten => Session::Unlisten,
-        Verb::Listen => Session::Pins("LISTEN"),
-        Verb::Prepare if first[1] != b"transaction" => Session::Pins("PREPARE"),
-        Verb::Load => Session::Pins("LOAD"),
-        Verb::Declare if lexed.words().any(|word| word == b"hold") => Session::Pins("a cursor WITH HOLD"),
-        Verb::Create if first[1..].iter().any(|word| matches!(*word, b"temp" | b"temporary")) => Session::Pins("a temporary object"),
-        Verb::Do | Verb::Call => Session::Pins("a procedure, which may do anything to the session"),
-        _ if harmless_settings(lexed.normalised()) => lexed.words().filter(|word| *word != b"set_config").find_map(called).unwrap_or(Session::None),
-        _ => lexed.words().find_map(called).unwrap_or(Session::None),
-    }
-}
-
-/// Whether every `set_config` sets `jit`, which changes the speed of statements and nothing else. asyncpg does it around each look-up of a
-/// type, and would be pinned for good.
-fn harmless_settings(normalised: &[u8]) -> bool {
-    let count = |part: &[u8]| normalised.windows(part.len()).filter(|window| *window == part).count();
-    let calls = count(b"set_config");
-    calls > 0 && calls == count(b"set_config('jit',")
-}
-
-/// Functions and clauses that leave session state behind, wherever they stand.
-fn called(word: &[u8]) -> Option<Session> {
-    Some(Session::Pins(match word {
-        b"pg_advisory_lock" | b"pg_advisory_lock_shared" | b"pg_try_advisory_lock" | b"pg_try_advisory_lock_shared" => "an advisory lock",
-        b"set_config" => "set_config()",
-        b"setseed" => "setseed()",
-        b"currval" | b"lastval" => return Some(Session::Needs("a sequence's value in this session")),
-        b"temp" | b"temporary" | b"pg_temp" => "a temporary object",
-        b"dblink_connect" | b"dblink_connect_u" => "a dblink connection",
-        b"lo_open" | b"lo_creat" | b"lo_create" => "a large object's descriptor",
-        _ => return None,
-    }))
 }
 
 fn copy(verb: Verb, lexed: &Lexed) -> Option<Copy> {

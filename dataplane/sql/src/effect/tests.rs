@@ -29,42 +29,50 @@ fn transaction_control() {
 }
 
 #[test]
-fn what_stays_in_the_session() {
+fn what_may_change_the_session() {
     for (sql, expected) in [
-        ("set search_path to x", Session::Set { local: false }),
-        ("set local a = 1", Session::Set { local: true }),
-        ("set transaction read only", Session::Set { local: true }),
-        ("reset all", Session::Reset),
-        ("discard all", Session::Discard),
-        ("deallocate x", Session::Deallocate),
-        ("select 1", Session::None),
-        ("select a from t where hold = 1", Session::None),
-        ("prepare transaction 'x'", Session::None),
-        ("create table temperature (a int)", Session::None),
-        ("SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new", Session::None),
-        ("select set_config('jit', 'off', false), set_config('search_path', 'x', false)", Session::Pins("set_config()")),
-        ("select set_config($1, 'off', false)", Session::Pins("set_config()")),
-        ("select pg_advisory_unlock_all()", Session::None),
-        ("select lastval()", Session::Needs("a sequence's value in this session")),
+        ("set search_path to x", State::SETTINGS),
+        ("set search_path = pg_temp, x", State::SETTINGS.with(State::TEMPORARY)),
+        ("set local a = 1", State::NONE),
+        ("set local a to DEFAULT", State::SETTINGS),
+        ("set local search_path = 'pg_temp'", State::TEMPORARY),
+        ("set transaction read only", State::NONE),
+        ("set session characteristics as transaction read only", State::SETTINGS),
+        ("set session authorization x", State::OTHER),
+        ("reset all", State::SETTINGS),
+        ("discard all", State::SETTINGS),
+        ("discard temp", State::TEMPORARY),
+        ("deallocate x", State::PREPARED),
+        ("select 1", State::NONE),
+        ("select a from t where hold = 1", State::NONE),
+        ("select temp from weather", State::NONE),
+        ("prepare transaction 'x'", State::NONE),
+        ("create table temperature (a int)", State::NONE),
+        ("select set_config($1, 'off', false)", State::SETTINGS),
+        ("select pg_advisory_unlock_all()", State::LOCKS),
+        ("select pg_advisory_xact_lock(1)", State::NONE),
+        ("select lastval()", State::SEQUENCES),
+        ("listen x", State::LISTENS),
+        ("prepare x as select 1", State::PREPARED),
+        ("execute x", State::EXECUTES),
+        ("declare c cursor with hold for select 1", State::CURSORS),
+        ("create temp table x (a int)", State::TEMPORARY),
+        ("create local temporary table x (a int)", State::TEMPORARY),
+        ("create or replace temp view x as select 1", State::TEMPORARY),
+        ("select * into temp x from y", State::TEMPORARY),
+        ("with x as (select pg_try_advisory_lock(5)) select 1", State::LOCKS),
+        ("insert into pg_temp.x values (1)", State::TEMPORARY),
+        ("select \"pg_advisory_lock\"(1)", State::LOCKS),
+        ("select u.a from u", State::NONE),
+        ("select U&\"lastva\\006c\"()", State::ANY.with(State::SEED).with(State::SEQUENCES)),
+        ("do $$ begin end $$", State::ANY),
+        ("do $$ begin execute 'Set a.b = 1' ; end $$", State::ANY.with(State::NAMELESS)),
+        ("do $$ begin perform SetSeed(0) ; end $$", State::ANY.with(State::SEED)),
     ] {
-        assert_eq!(of(sql).session, expected, "{sql}");
+        assert_eq!(of(sql).touches, expected, "{sql}");
     }
-    for sql in [
-        "listen x",
-        "prepare x as select 1",
-        "declare c cursor with hold for select 1",
-        "create temp table x (a int)",
-        "create local temporary table x (a int)",
-        "select * into temp x from y",
-        "select pg_advisory_lock(1)",
-        "select set_config('a', 'b', false)",
-        "with x as (select pg_try_advisory_lock(5)) select 1",
-        "insert into pg_temp.x values (1)",
-        "do $$ begin end $$",
-        "select \"pg_advisory_lock\"(1)",
-    ] {
-        assert!(of(sql).pins().is_some(), "{sql}");
-    }
+    assert_eq!(State::LOCKS.with(State::SETTINGS).reason(), Some("an advisory lock"));
+    assert_eq!(State::SETTINGS.reason(), None);
 }
 
 #[test]

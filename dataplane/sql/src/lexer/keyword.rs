@@ -83,6 +83,12 @@ impl<'a> Words<'a> {
         Words { text, at: 0, escapes }
     }
 
+    /// The byte behind the last word, one space aside; 0: none.
+    pub(super) fn behind(&self) -> u8 {
+        let byte = |at: usize| self.text.get(at).copied().unwrap_or(0);
+        if byte(self.at) == b' ' { byte(self.at + 1) } else { byte(self.at) }
+    }
+
     /// Passes a quoted token; returns where its content ends.
     fn quoted(&mut self, quote: u8, escapes: bool) -> usize {
         while let Some(byte) = self.text.get(self.at) {

@@ -134,6 +134,12 @@ impl Lexed {
         keyword::Words::new(&self.normalised, self.escapes)
     }
 
+    /// The same, each with the byte behind it, spaces aside; 0: none.
+    pub fn words_and_next(&self) -> impl Iterator<Item = (&[u8], u8)> {
+        let mut words = keyword::Words::new(&self.normalised, self.escapes);
+        std::iter::from_fn(move || words.next().map(|word| (word, words.behind())))
+    }
+
     /// The offset in the client's own text of a token boundary of the normalised text.
     pub(crate) fn origin(&self, normalised: u32) -> usize {
         let after = self.anchors.partition_point(|(at, _)| *at <= normalised);

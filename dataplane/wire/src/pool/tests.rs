@@ -179,3 +179,11 @@ fn a_process_size_is_divided_among_workers() {
     assert_eq!((0..4).map(|worker| Limits::part(6, worker, 4)).sum::<usize>(), 6);
     assert_eq!(Limits::part(1, 3, 4), 0);
 }
+
+#[test]
+fn a_certain_connection_is_leased_while_it_is_idle() {
+    let (mut pool, _) = filled(Limits { size: 2, ..LIMITS });
+    assert!(pool.take(key(100)));
+    assert!(!pool.take(key(100)));
+    assert_eq!(pool.census(), [1, 1, 0, 0]);
+}
