@@ -4,6 +4,7 @@
 //! where something has to be said in between. A message that is not all here and is long is forwarded by the engine.
 
 use crate::client::{Client, Phase as ClientPhase};
+use crate::doubt;
 use crate::error::Error;
 use crate::machine::Postgres;
 use crate::memory;
@@ -186,14 +187,11 @@ impl Postgres {
             }
             Some(_) => {
                 let Some(client) = client else { return Ok(Shown::Pass) };
-                let shown = match server.expect.pop_front() {
-                    Some(Expect::Refused(error)) => Shown::Instead(error),
-                    failed => {
-                        failed.into_iter().for_each(|failed| undo(server, client, failed, true));
-                        names::reword(client, body).map_or(Shown::Pass, Shown::Reworded)
-                    }
+                let (shown, failed) = match server.expect.pop_front() {
+                    Some(Expect::Refused(error)) => (Shown::Instead(error), None),
+                    failed => (names::reword(client, body).map_or(Shown::Pass, Shown::Reworded), failed),
                 };
-                skip_to_sync(server, client);
+                doubt::skip(server, client, failed);
                 Ok(shown)
             }
         }
@@ -231,6 +229,7 @@ impl Postgres {
         if !is_over {
             return Turn::On;
         }
+        client.doubts.settle();
         if server.status != b'I' || !matches!(client.phase, ClientPhase::Ready) {
             return Turn::On;
         }
@@ -346,44 +345,6 @@ fn answer(server: &mut Server, tag: u8) -> Result<(), Fault> {
         server.expect.pop_front();
     }
     Ok(())
-}
-
-/// Takes off what the server skips, and undoes what those messages changed on our side.
-fn skip_to_sync(server: &mut Server, client: &mut Client) {
-    loop {
-        match server.expect.front() {
-            Some(Expect::Sync) => return,
-            None => {
-                client.is_skipping = true;
-                return;
-            }
-            Some(_) => {}
-        }
-        if let Some(skipped) = server.expect.pop_front() {
-            undo(server, client, skipped, false);
-        }
-    }
-}
-
-/// Undoes what a message changed on our side that the server skipped, or that failed.
-fn undo(server: &mut Server, client: &mut Client, expect: Expect, has_failed: bool) {
-    match expect {
-        Expect::Parse { named, undo } => {
-            let is_named = named.is_some();
-            match named {
-                Some(prepared) => server.statements.doubt(prepared.id),
-                None => server.unnamed = None,
-            }
-            let Some(undo) = undo else { return };
-            // The server forgets the unnamed statement before it looks at the new one.
-            let before = undo.before.filter(|_| is_named || !has_failed);
-            client.put(&undo.name, before);
-        }
-        Expect::Say(_, Some(undo)) => drop(client.put(&undo.name, undo.before)),
-        // The statement is still there, under a name that nothing remembers: it is closed with the connection.
-        Expect::CloseQuiet(true) => server.is_dirty = true,
-        _ => {}
-    }
 }
 
 /// A fault of the server's.

@@ -34,6 +34,9 @@ impl Postgres {
     /// A `Bind` message, or its front when the rest is streamed.
     pub(crate) fn bind(&mut self, io: &mut dyn Io, client: &mut Client, whole: &[u8], body: &[u8]) -> Result<Step, Fault> {
         let Some(names) = BindNames::read(body) else { return Err(fatal(io, client, &Error::protocol("malformed Bind message"), "Bind")) };
+        if self.is_doubtful(io, client, names.statement) {
+            return Ok(Step::Parked);
+        }
         let Some(handle) = client.statement(names.statement).cloned() else {
             self.refuse(io, client, b'B', no_statement(names.statement));
             return Ok(Step::Done);

@@ -10,6 +10,7 @@ use crate::admin::Admin;
 use crate::auth::Check;
 use crate::cancel::Secret;
 use crate::conf::Listener;
+use crate::doubt::Doubts;
 use crate::error::Error;
 use crate::extended::Held;
 use crate::meter::ListenerMeter;
@@ -112,6 +113,8 @@ pub struct Client {
     pub telling: Option<Box<Telling>>,
     /// The message at the front waited until its statement was looked at once more, see [`crate::stale`].
     pub looked_at: bool,
+    /// Which names of them are not settled yet.
+    pub doubts: Doubts,
     /// Parse messages whose server is not known yet.
     pub parses: Vec<Held>,
     /// See [`LocalPortal`].
@@ -195,6 +198,7 @@ impl Client {
             unnamed: None,
             telling: None,
             looked_at: false,
+            doubts: Doubts::default(),
             parses: Vec::new(),
             local_portal: None,
             portal: None,

@@ -35,6 +35,9 @@ impl Postgres {
     /// A `Parse` message.
     pub(crate) fn parse(&mut self, io: &mut dyn Io, client: &mut Client, body: &[u8]) -> Result<Step, Fault> {
         let Some(parse) = Parse::read(body) else { return Err(fatal(io, client, &Error::protocol("malformed Parse message"), "Parse")) };
+        if !parse.name.is_empty() && self.is_doubtful(io, client, parse.name) {
+            return Ok(Step::Parked);
+        }
         if let Some(error) = refuse_name(client, &parse) {
             self.refuse(io, client, b'P', error);
             return Ok(Step::Done);
@@ -64,6 +67,7 @@ impl Postgres {
     /// Sends a client's Parse to a server.
     fn parse_on(&mut self, io: &mut dyn Io, client: &mut Client, key: Key, held: Held) {
         client.is_in_batch = true;
+        client.doubts.change(&held.undo.name);
         let Some(server) = self.servers.get_mut(key) else { return };
         add_parse(io, server, &held.prepared, held.is_named, Some(held.undo), self.interned.now());
     }
@@ -92,6 +96,9 @@ impl Postgres {
                 io.out(client.key).extend_from_slice(CLOSE_COMPLETE);
             }
             return Ok(Step::Done);
+        }
+        if kind == b'S' && self.is_doubtful(io, client, name) {
+            return Ok(Step::Parked);
         }
         match (tag, kind) {
             (b'C', b'S') => self.close_statement(io, client, name),
@@ -159,6 +166,7 @@ impl Postgres {
             self.release_parses(io, client, server);
         }
         let before = client.put(name, None);
+        client.doubts.change(name);
         match client.server.and_then(|server| self.servers.get_mut(server)) {
             Some(server) => {
                 server.expect.push_back(Expect::Say(CLOSE_COMPLETE, Some(Box::new(Undo { name: name.into(), before }))));
@@ -210,6 +218,7 @@ impl Postgres {
             Some(server) if self.servers.get(server).is_some_and(|server| server.is_copy_in) => {}
             Some(server) => {
                 client.is_in_batch = false;
+                client.doubts.end();
                 self.send(io, server, message::SYNC, Expect::Sync);
             }
             None => {
@@ -274,7 +283,7 @@ pub fn add_parse(io: &mut dyn Io, server: &mut Server, prepared: &Rc<Prepared>, 
 }
 
 /// Answers that need no server go out at once when nothing is owed before them.
-fn say_now(io: &mut dyn Io, server: &mut Server, client: Key) {
+pub fn say_now(io: &mut dyn Io, server: &mut Server, client: Key) {
     while let Some(Expect::Say(bytes, _)) = server.expect.front() {
         io.out(client).extend_from_slice(bytes);
         server.expect.pop_front();

@@ -22,6 +22,7 @@ mod clean;
 mod client;
 mod compile;
 mod conf;
+mod doubt;
 mod end;
 mod error;
 mod extended;

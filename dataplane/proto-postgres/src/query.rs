@@ -2,12 +2,13 @@
 
 use crate::client::{Begun, Client};
 use crate::error::Error;
+use crate::extended::say_now;
 use crate::front::Step;
 use crate::hello::fatal;
 use crate::machine::Postgres;
 use crate::message;
 use crate::route::Known;
-use crate::server::Expect;
+use crate::server::{Expect, Undo};
 use sql::effect::{State, Transaction};
 use sql::plan::Target;
 use sql::{Effect, Flow, Lexed, Lexer, Settings, ShardId, Values};
@@ -60,7 +61,7 @@ impl Postgres {
     /// The front of a query that is too long to be held; only where nothing has to be known of it.
     pub(crate) fn long_query(&mut self, io: &mut dyn Io, client: &mut Client, front: &[u8]) -> Step {
         client.class = Class::Write;
-        client.pinned = client.pinned.or(Some("a statement too long to be read"));
+        client.suspect(UNREAD);
         self.query_to(io, client, None, front)
     }
 
@@ -72,10 +73,16 @@ impl Postgres {
             self.refuse(io, client, b'Q', error);
             return Step::Done;
         }
-        client.unnamed = None;
+        let before = client.unnamed.take();
         client.virgin = None;
         client.advances();
         if let Some(server) = self.servers.get_mut(server) {
+            if before.is_some() && client.is_in_batch {
+                // Behind a batch without Sync, which may fail: then the server skips the query.
+                client.doubts.change(b"");
+                server.expect.push_back(Expect::Say(b"", Some(Box::new(Undo { name: Box::default(), before }))));
+                say_now(io, server, client.key);
+            }
             server.unnamed = None;
         }
         self.send(io, server, frame, Expect::Query);

@@ -15,24 +15,37 @@ from .stage import Stage
 from .suite import Command, Suite
 
 Say = Callable[[str], None]
+AGAIN = 50  # tests that are given a second chance; more of them have another reason than chance
 
 
 def both(stage: Stage, suite: Suite, accepted: Sequence[Accepted], out: Path, say: Say) -> Verdict:
-    """Runs it directly, then through the mesh. What the runs print stays in `out`. fetch.Unavailable when it cannot be had."""
+    """Runs it directly, then through the mesh. What the runs print stays in `out`. fetch.Unavailable when it cannot be had.
+
+    Some tests measure time, and fail now and then on a busy machine, on either side: a difference is one that shows twice.
+    """
     tests, binaries = fetch.source(suite), fetch.environment(suite)
-    results = {name: _one(stage, suite, name, tests, binaries, out / suite.name / name, say) for name in ("direct", "mesh")}
-    return compare(suite.name, results["direct"], results["mesh"], accepted)
+
+    def one(side: str, name: str, only: Sequence[str] = ()) -> junit.Results:
+        results = _one(stage, suite, side, tests, binaries, out / suite.name / name, only)
+        say(f"{suite.name} {name}: {results.count(junit.Outcome.PASSED)} of {len(results)} passed")
+        return results
+
+    direct, mesh = one("direct", "direct"), one("mesh", "mesh")
+    verdict = compare(suite.name, direct, mesh, accepted)
+    if 0 < len(verdict.unexplained) <= AGAIN:
+        again = one("mesh", "mesh-again", verdict.unexplained)
+        mesh.update({test: again[test] for test in verdict.unexplained if again.get(test) is junit.Outcome.PASSED})
+        verdict = compare(suite.name, direct, mesh, accepted)
+    return verdict
 
 
-def _one(stage: Stage, suite: Suite, name: str, tests: Path, binaries: Path, folder: Path, say: Say) -> junit.Results:
+def _one(stage: Stage, suite: Suite, side: str, tests: Path, binaries: Path, folder: Path, only: Sequence[str]) -> junit.Results:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with stage.side(name, suite, folder) as side:
-        command = suite.command(tests, folder.resolve(), side)
+    with stage.side(side, suite, folder) as reached:
+        command = suite.command(tests, folder.resolve(), reached, only)
         _run(command, binaries, folder / "output.txt", suite.deadline_s)
-    results = junit.read(command.report)
-    say(f"{suite.name} {name}: {results.count(junit.Outcome.PASSED)} of {len(results)} passed")
-    return results
+    return junit.read(command.report)
 
 
 def _run(command: Command, binaries: Path, log: Path, deadline_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,11 +73,14 @@ class Suite(ABC):
     deadline_s = 1800
 
     @abstractmethod
-    def command(self, tests: Path, scratch: Path, side: Side) -> Command:
-        """`tests` is the unpacked source; `scratch` an empty folder for what the run leaves behind."""
+    def command(self, tests: Path, scratch: Path, side: Side, only: Sequence[str]) -> Command:
+        """`tests` is the unpacked source; `scratch` an empty folder for what the run leaves behind; `only`: of these tests, by the names
+        that they have in the report (others may be run as well)."""
 
 
-def pytest(report: Path, *words: str) -> list[str]:
+def pytest(report: Path, only: Sequence[str], *words: str) -> list[str]:
     """The words of a pytest run, each test with a deadline of its own."""
     timeout = ["--timeout", str(TEST_SECONDS), "-p", "no:cacheprovider"]
-    return ["python", "-m", "pytest", "-q", "--tb=short", f"--junitxml={report}", *timeout, *words]
+    functions = sorted({name.rpartition("::")[2].partition("[")[0] for name in only})
+    chosen = ["-k", " or ".join(functions)] if only else []
+    return ["python", "-m", "pytest", "-q", "--tb=short", f"--junitxml={report}", *timeout, *chosen, *words]

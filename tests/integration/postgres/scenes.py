@@ -246,6 +246,19 @@ EXTENDED = {
     "a parameter whose type cannot be told": [step(parse("select $1 is null", "n"), describe("S", "n"), SYNC), step(close("S", "n"), SYNC)],
     "a notice": [step(run(NOTICE), SYNC), *sql("select 1")],
     "a long parameter": [step(parse("select length($1::text)"), bind(b"z" * 300_000), execute(), SYNC), *sql("select 1")],
+    "a table that comes and goes": [
+        *sql("create table comes (a int)"),
+        step(parse("insert into comes values ($1) returning a", "i"), describe("S", "i"), SYNC),
+        step(bind(b"1", name="i"), execute(), SYNC),
+        step(close("S", "i"), SYNC),
+        *sql("drop table comes", "create table comes (a text)"),
+        step(parse("insert into comes values ($1) returning a", "i"), describe("S", "i"), SYNC),
+        step(bind(b"x", name="i"), execute(), SYNC),
+        step(close("S", "i"), SYNC),
+        *sql("drop table comes"),
+        step(parse("insert into comes values ($1) returning a", "i"), SYNC),
+        step(close("S", "i"), SYNC),
+    ],
 }
 
 ENDS = {

@@ -43,9 +43,14 @@ def test_it_sounds_the_same(server: Postgres, through: int, scene: str) -> None:
 def play(port: int, steps: list[Step]) -> Heard:
     frontend = Frontend(port, user="app", database="shop")
     try:
-        return [(tag, COMPARED.get(tag, bytes)(body)) for tag, body in frontend.play(steps)]
+        return compared(frontend.play(steps))
     finally:
         frontend.close()
+
+
+def compared(heard: Heard) -> Heard:
+    """What has to be the same in what was heard."""
+    return [(tag, COMPARED.get(tag, bytes)(body)) for tag, body in heard]
 
 
 def _error(body: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..suite import Command, Sdist, Side, Suite, pytest
@@ -18,9 +19,9 @@ class Asyncpg(Suite):
     requirements = (f"asyncpg=={VERSION}", "distro", "pytest>=8.4,<10", "pytest-timeout>=2.4,<3")
     databases = ("asyncpg",)
 
-    def command(self, tests: Path, scratch: Path, side: Side) -> Command:
+    def command(self, tests: Path, scratch: Path, side: Side, only: Sequence[str]) -> Command:
         # Beside the sdist's own `asyncpg`, which is not compiled, they would import that.
         shutil.copytree(tests / "tests", scratch / "tests")
         (scratch / "pytest.ini").touch()  # or pytest takes that of the folder above
         report = scratch / "report.xml"
-        return Command(pytest(report, "tests"), scratch, report, side.libpq)
+        return Command(pytest(report, only, "tests"), scratch, report, side.libpq)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..suite import HOST, USER, Command, Git, Side, Suite, pytest
@@ -26,9 +27,9 @@ class Psycopg(Suite):
     )
     databases = ("psycopg",)
 
-    def command(self, tests: Path, scratch: Path, side: Side) -> Command:
+    def command(self, tests: Path, scratch: Path, side: Side, only: Sequence[str]) -> Command:
         report = scratch / "report.xml"
         dsn = f"host={HOST} port={side.port} user={USER} dbname={side.database} sslmode=disable"
         # `timing`, `slow` and `flakey` assert how long something takes; mypy and dns need what is not here.
         words = ["--test-dsn", dsn, "-m", "not (timing or slow or flakey or mypy or dns or crdb)", "tests"]
-        return Command(pytest(report, *words), tests, report)
+        return Command(pytest(report, only, *words), tests, report)

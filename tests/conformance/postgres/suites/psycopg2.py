@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..suite import HOST, USER, Command, Sdist, Side, Suite, pytest
@@ -18,7 +19,7 @@ class Psycopg2(Suite):
     databases = ("psycopg2",)
     extensions = ("hstore",)
 
-    def command(self, tests: Path, scratch: Path, side: Side) -> Command:
+    def command(self, tests: Path, scratch: Path, side: Side, only: Sequence[str]) -> Command:
         report = scratch / "report.xml"
         env = {
             "PSYCOPG2_TESTDB": side.database,
@@ -27,4 +28,4 @@ class Psycopg2(Suite):
             "PSYCOPG2_TESTDB_USER": USER,
             "PSYCOPG2_TEST_REPL_DSN": "",  # the same server
         }
-        return Command(pytest(report, "tests"), tests, report, env)
+        return Command(pytest(report, only, "tests"), tests, report, env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..suite import HOST, USER, Command, Sdist, Side, Suite, pytest
@@ -25,10 +26,10 @@ class Sqlalchemy(Suite):
             f"alter database {self.databases[0]} set default_text_search_config = 'pg_catalog.english'",
         )
 
-    def command(self, tests: Path, scratch: Path, side: Side) -> Command:
+    def command(self, tests: Path, scratch: Path, side: Side, only: Sequence[str]) -> Command:
         report = scratch / "report.xml"
         uri = f"postgresql+{self.driver}://{USER}@{HOST}:{side.port}/{side.database}"
-        return Command(pytest(report, "--maxfail=100000", f"--dburi={uri}", *TESTS), tests, report)
+        return Command(pytest(report, only, "--maxfail=100000", f"--dburi={uri}", *TESTS), tests, report)
 
 
 def _requirements(driver: str) -> tuple[str, ...]:
