@@ -208,6 +208,7 @@ impl Postgres {
         } else if is_ready {
             if client.session.restores() && server.expect.is_empty() {
                 io.out(server.key).extend_from_slice(&client.restore());
+                server.unnamed = None;
                 server.expect.push_back(Expect::Restore);
                 return Turn::On;
             }

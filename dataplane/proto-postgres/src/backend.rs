@@ -179,7 +179,7 @@ impl Postgres {
         if client.begun == Begun::Open {
             client.begun = Begun::No;
             query(io.out(server.key), &client.begin);
-            server.expect.push_back(Expect::Quiet(Quiet::Begin));
+            server.push_quiet(Quiet::Begin);
         }
     }
 
@@ -188,7 +188,7 @@ impl Postgres {
         if server.settings.as_ref() != Some(&client.settings) {
             client.settings.apply(server.settings.as_deref(), io.out(server.key));
             server.settings = None;
-            server.expect.push_back(Expect::Quiet(Quiet::Settings(client.settings.clone())));
+            server.push_quiet(Quiet::Settings(client.settings.clone()));
         }
     }
 
@@ -266,7 +266,7 @@ impl Postgres {
         io.unlink(server.key);
         if server.status != b'I' {
             query(io.out(server.key), b"ROLLBACK");
-            server.expect.push_back(Expect::Quiet(Quiet::Rollback));
+            server.push_quiet(Quiet::Rollback);
         }
         self.clean(io, server);
         if server.expect.is_empty() && !server.is_closed {

@@ -3,7 +3,7 @@
 
 use crate::machine::Postgres;
 use crate::message::query;
-use crate::server::{Expect, Quiet, Server};
+use crate::server::{Quiet, Server};
 use crate::settings::Settings;
 use sql::effect::State;
 use wire::Io;
@@ -21,17 +21,17 @@ impl Postgres {
         // DEALLOCATE by name would need the names; and what is left of a session that nobody looked into may be anything.
         if server.is_dirty || left.has(State::PREPARED) {
             query(io.out(server.key), b"DISCARD ALL");
-            server.expect.push_back(Expect::Quiet(Quiet::Discard));
+            server.push_quiet(Quiet::Discard);
         }
         let sql = by_part(left, io);
         if !sql.is_empty() {
             query(io.out(server.key), sql.as_bytes());
-            server.expect.push_back(Expect::Quiet(Quiet::Clean));
+            server.push_quiet(Quiet::Clean);
         }
         if server.settings.as_ref().is_some_and(|settings| settings.is_hasty()) {
             Settings::default().apply(server.settings.as_deref(), io.out(server.key));
             server.settings = None;
-            server.expect.push_back(Expect::Quiet(Quiet::Settings(Default::default())));
+            server.push_quiet(Quiet::Settings(Default::default()));
         }
     }
 }

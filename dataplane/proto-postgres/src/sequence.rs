@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::machine::Postgres;
 use crate::message::query;
-use crate::server::{Expect, Quiet, Server};
+use crate::server::{Quiet, Server};
 use sql::effect::State;
 use wire::{Class, Io, Key};
 
@@ -99,6 +99,6 @@ impl Client {
 /// Forgets all sequences' values on a connection.
 pub fn discard(io: &mut dyn Io, server: &mut Server) {
     query(io.out(server.key), b"DISCARD SEQUENCES");
-    server.expect.push_back(Expect::Quiet(Quiet::Sequences));
+    server.push_quiet(Quiet::Sequences);
     server.sequences.discard();
 }

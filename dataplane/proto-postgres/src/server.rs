@@ -235,6 +235,12 @@ impl Server {
         self.owner.is_some() && self.expect.front().is_some_and(|expect| !expect.is_quiet())
     }
 
+    /// One of our own queries was sent. Like any simple query it costs the server its unnamed statement.
+    pub fn push_quiet(&mut self, quiet: Quiet) {
+        self.unnamed = None;
+        self.expect.push_back(Expect::Quiet(quiet));
+    }
+
     /// Whether a ReadyForQuery comes without another word of the client: not where it reads CopyData, nor for a batch without Sync.
     pub fn will_be_ready(&self) -> bool {
         let ends = |expect: &Expect| matches!(expect, Expect::Query | Expect::RefusedQuery(_) | Expect::Quiet(_) | Expect::Sync);

@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::machine::Postgres;
 use crate::message::query;
 use crate::pool_conf::Mode;
-use crate::server::{Expect, Quiet, Server};
+use crate::server::{Quiet, Server};
 use crate::settings::{List, MAX_BYTES, Settings, literal};
 use sql::effect::State;
 use sql::setting::{Change, changes};
@@ -218,7 +218,7 @@ impl Postgres {
         }
         query(io.out(server.key), sql.as_bytes());
         server.found.clear();
-        server.expect.push_back(Expect::Quiet(Quiet::Ask(Box::new(asked))));
+        server.push_quiet(Quiet::Ask(Box::new(asked)));
         if client.listener.is_planned() {
             // What it sends next may belong to another shard, and be planned by another search_path.
             io.pause(client.key, true);

@@ -229,6 +229,11 @@ EXTENDED = {
     "a transaction in one batch": [step(run("begin"), run("select 1"), run("commit"), SYNC), *sql("select 2")],
     "several statements in a Parse": [step(parse("select 1; select 2"), SYNC), *sql("select 1")],
     "a Query forgets the unnamed statement": [step(parse("select 1"), SYNC), *sql("select 2"), step(bind(), execute(), SYNC)],
+    "the unnamed statement again": [
+        step(parse("select set_config('application_name', $1, false)"), bind(b"one"), execute(), SYNC),
+        step(bind(b"two"), execute(), SYNC),
+        *sql("reset application_name"),
+    ],
     "a Query within a batch": [step(parse("select 1", "q"), bind(name="q"), query("select 2")), step(execute(), SYNC), step(close("S", "q"), SYNC)],
     "a Parse that fails forgets the unnamed statement": [step(parse("select 1"), SYNC), step(parse("selekt"), SYNC), step(bind(), execute(), SYNC)],
     "wrong parameters": [

@@ -160,7 +160,7 @@ def test_an_admin_that_is_none_any_more_is_told(sidecar: Callable[..., Sidecar],
 def test_psql_and_its_simple_protocol(one: Mesh) -> None:
     def psql(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         address = ["-h", "127.0.0.1", "-p", str(one.port), "-U", "boss", "-d", "midstream", "-X", "-A", "-t"]
-        found: Path = postgres_binaries.find(tls=False) / "psql"
+        found: Path = postgres_binaries.find(distribution=False) / "psql"
         return subprocess.run([str(found), *address, *arguments], capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
 
     one.run(lambda connection: connection.fetchval("select 1"))
