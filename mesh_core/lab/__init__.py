@@ -7,7 +7,7 @@ call them through `asyncio.to_thread`. As root the PostgreSQL servers run as `no
 
 from .errors import LabError, Missing
 from .kafka import Kafka, MockKafka
-from .postgres import Postgres
+from .postgres import Postgres, Standby
 from .redis import RedisServer
 from .redis_cluster import RedisCluster
 from .wait import start_all, stop_all, until, until_true
@@ -20,6 +20,7 @@ __all__ = [
     "Postgres",
     "RedisCluster",
     "RedisServer",
+    "Standby",
     "start_all",
     "stop_all",
     "until",

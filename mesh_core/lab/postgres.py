@@ -9,10 +9,12 @@ Durability is off (fsync): these servers live for one run. Logical decoding and 
 from __future__ import annotations
 
 import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import account, ports, postgres_binaries, wait
+from .errors import LabError
 from .process import Process
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class Postgres:
     def _prepare(self) -> Process:
         binaries = postgres_binaries.find(distribution=self.distribution or self.tls)
         data = self.directory / "data"
-        postgres_binaries.new_data_directory(binaries, self.auth, self.password, data)
+        self._make_data(binaries, data)
         if self.tls:
             self.authority = _authority(self.directory)
             pair = self.authority.issue("localhost")
@@ -154,6 +156,9 @@ class Postgres:
             argv += ["-c", f"{name}={value}"]
         return Process(self.name, argv, self.directory, as_servers_user=True)
 
+    def _make_data(self, binaries: Path, data: Path) -> None:
+        postgres_binaries.new_data_directory(binaries, self.auth, self.password, data)
+
     def _create_contents(self) -> None:
         if self.database != "postgres":
             self.sql(f'create database "{self.database}"', database="postgres")
@@ -161,6 +166,31 @@ class Postgres:
             quoted = password.replace("'", "''")
             self.sql(f"create role \"{user}\" login password '{quoted}'", database="postgres")
             self.sql(f'grant all on schema public to "{user}"')
+
+
+class Standby(Postgres):
+    """A streaming standby of a running server, made by pg_basebackup at its first start; `promote` makes it a primary.
+
+    Its name is its `application_name`, for the primary's `synchronous_standby_names`.
+    """
+
+    def __init__(self, primary: Postgres, name: str = "standby", *, settings: dict[str, str] | None = None) -> None:
+        super().__init__(name, database=primary.database, users=primary.users, auth=primary.auth, password=primary.password, settings=settings)
+        self.primary = primary
+
+    def promote(self) -> None:
+        """Returns when it takes writes."""
+        assert self.sql("select pg_promote(true, 60) as done", database="postgres")[0]["done"]
+
+    def _make_data(self, binaries: Path, data: Path) -> None:
+        words = f"host={ports.LOOPBACK} port={self.primary.port} user=postgres password={self.password} application_name={self.name}"
+        argv = [str(binaries / "pg_basebackup"), "-D", str(data), "-d", words, "-R", "-c", "fast", "-X", "stream", "--no-sync"]
+        done = subprocess.run(argv, cwd=self.directory, capture_output=True, text=True, timeout=wait.START_DEADLINE_S, **account.popen_options())
+        if done.returncode != 0:
+            raise LabError(f"pg_basebackup ended with {done.returncode}:\n{done.stderr}")
+
+    def _create_contents(self) -> None:
+        return  # the primary's
 
 
 def _authority(directory: Path) -> Authority:

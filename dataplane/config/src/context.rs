@@ -55,6 +55,8 @@ pub enum Role {
     Primary,
     /// Takes reads that may be stale.
     Replica,
+    /// Was the primary before another server was promoted, and does not know it: nobody may use it.
+    Deposed,
 }
 
 /// The set with its references resolved.
@@ -233,6 +235,7 @@ fn endpoint(one: &skeleton::LbEndpoint, locality: Option<&skeleton::Locality>) -
     let ours = one.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get("midstream"));
     let role = match ours.and_then(|ours| ours.fields.get("role")).and_then(|role| role.kind.as_ref()) {
         Some(Kind::StringValue(role)) if role == "replica" => Role::Replica,
+        Some(Kind::StringValue(role)) if role == "deposed" => Role::Deposed,
         _ => Role::Primary,
     };
     Some(Endpoint {

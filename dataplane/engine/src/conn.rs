@@ -206,17 +206,48 @@ impl Table {
         self.get_mut(key).filter(|conn| conn.is_known())
     }
 
+    /// Takes a connection out. Its slot stays taken until [`Table::vacate`]: protocols keep what they know of a connection by slot, so no
+    /// other one may come there before they have heard that this one is gone.
     pub fn remove(&mut self, key: Key) -> Option<Conn> {
         let row = self.rows.get_mut(key.index()).filter(|row| row.generation == key.generation)?;
         let conn = row.conn.take()?;
         row.generation = row.generation.wrapping_add(1);
-        self.free.push(key.slot);
         Some(conn)
+    }
+
+    /// The slot of a connection that was taken out may be used again.
+    pub fn vacate(&mut self, key: Key) {
+        self.free.push(key.slot);
     }
 
     /// All keys, by slot.
     pub fn keys(&self) -> Vec<Key> {
         let taken = self.rows.iter().enumerate().filter(|(_, row)| row.conn.is_some());
         taken.map(|(slot, row)| Key { slot: slot as u32, generation: row.generation }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    fn conn() -> Conn {
+        let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let peer = Peer { remote: nobody, local: nobody, tls: false, common_name: None, alpn: None, certificate: None };
+        let origin = Origin::Accepted(Arc::new(Label { listener: "shop".into(), family: 0, facet: 0, tls: None }));
+        Conn::new(None, 0, Side::Client, Life::Open, peer, origin)
+    }
+
+    #[test]
+    fn nobody_takes_the_place_of_who_is_gone_before_that_is_known() {
+        let mut table = Table::default();
+        let gone = table.insert(conn());
+        assert!(table.remove(gone).is_some());
+        assert_ne!(table.insert(conn()).slot, gone.slot);
+        table.vacate(gone);
+        let next = table.insert(conn());
+        assert_eq!((next.slot, next.generation), (gone.slot, gone.generation + 1));
+        assert!(table.get(gone).is_none());
     }
 }

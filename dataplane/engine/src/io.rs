@@ -78,6 +78,16 @@ impl Io for Net {
         }
     }
 
+    fn unread(&mut self, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.table.known_mut(key) else { return };
+        if conn.tail.capacity() == 0 {
+            conn.tail = self.buffers.take();
+        }
+        conn.tail.splice(..0, bytes.iter().copied());
+        conn.want = 0;
+        self.resume(key);
+    }
+
     fn dial(&mut self, target: &Target, tag: u64) -> Key {
         self.start_dial(target, tag)
     }
@@ -128,7 +138,7 @@ impl Io for Net {
     fn close(&mut self, key: Key, how: Close) {
         if self.table.known(key).is_none() {
             // It broke in this very turn; the protocol closed it before it could be told.
-            self.notices.retain(|notice| notice.key != key || key == Key::NONE);
+            self.drop_notices(|notice| notice.key == key && key != Key::NONE);
         } else if how == Close::Flush {
             self.linger(key);
         } else {

@@ -178,7 +178,14 @@ impl Net {
 
     /// Forgets the connection and closes its socket. Who waits for it or forwards to it goes on without it.
     pub fn discard(&mut self, key: Key) {
-        let Some(mut conn) = self.table.remove(key) else { return };
+        if self.take_out(key) {
+            self.table.vacate(key);
+        }
+    }
+
+    /// The same, with its slot still taken. False: it was gone.
+    fn take_out(&mut self, key: Key) -> bool {
+        let Some(mut conn) = self.table.remove(key) else { return false };
         self.timers.clear(&mut conn.armed);
         self.buffers.give(std::mem::take(&mut conn.tail));
         self.buffers.give(std::mem::take(&mut conn.out));
@@ -188,6 +195,7 @@ impl Net {
         self.count(conn.side);
         self.drop_forward(conn.forward.take());
         self.wake_all(conn.waiters);
+        true
     }
 
     /// Ends a forward, done or not.
@@ -215,10 +223,23 @@ impl Net {
             Life::Connecting | Life::Handshaking => side == Side::Server,
             Life::Lingering => false,
         };
-        self.discard(key);
-        if is_known {
-            self.notices.push_back(Notice { key, family, side, what: What::Closed(why) });
+        if !is_known {
+            return self.discard(key);
         }
+        self.take_out(key);
+        self.notices.push_back(Notice { key, family, side, what: What::Closed(why) });
+    }
+
+    /// Drops the notices of those whom nobody has to tell any more.
+    pub fn drop_notices(&mut self, is_void: impl Fn(&Notice) -> bool) {
+        let table = &mut self.table;
+        self.notices.retain(|notice| {
+            let is_void = is_void(notice);
+            if is_void && matches!(notice.what, What::Closed(_)) {
+                table.vacate(notice.key);
+            }
+            !is_void
+        });
     }
 
     /// From here on the protocol has forgotten the connection; it stays until its output is sent.

@@ -69,7 +69,10 @@ impl Core {
         while let Some(notice) = self.net.notices.pop_front() {
             let (key, side) = (notice.key, notice.side);
             match notice.what {
-                What::Closed(why) => self.run(notice.family, |protocol, net| protocol.event(net, key, side, Event::Closed(why))),
+                What::Closed(why) => {
+                    self.run(notice.family, |protocol, net| protocol.event(net, key, side, Event::Closed(why)));
+                    self.net.table.vacate(key);
+                }
                 What::Answer { number, body } => self.answer(notice.family, key, number, body.as_deref()),
             }
         }

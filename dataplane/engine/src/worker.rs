@@ -250,7 +250,7 @@ impl Worker {
                 self.core.net.discard(key);
             }
         }
-        self.core.net.notices.retain(|notice| !guilty.contains(&notice.family));
+        self.core.net.drop_notices(|notice| guilty.contains(&notice.family));
         for family in guilty {
             self.rebuild(family);
         }

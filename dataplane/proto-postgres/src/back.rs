@@ -86,11 +86,15 @@ impl Postgres {
                 break;
             };
             match self.message_of(server, client.as_deref_mut(), tag, body) {
-                Ok(Shown::Pass) => at += total,
+                Ok(Shown::Pass) => {
+                    server.kept.is_answered(true);
+                    at += total;
+                }
                 Ok(shown) => {
                     flush(io, to, bytes, &mut from, at);
                     at += total;
                     from = at;
+                    server.kept.is_answered(matches!(shown, Shown::Instead(_) | Shown::Reworded(_)));
                     to.inspect(|to| shown.write(tag, io.out(*to)));
                 }
                 Err(fault) => return (at, Err(fault)),
@@ -167,6 +171,10 @@ impl Postgres {
         server.is_copy_in = false;
         if field(body, b'V').is_some_and(|severity| severity == b"FATAL" || severity == b"PANIC") {
             server.is_doomed = true;
+            server.is_stopping = sqlstate(body).starts_with(b"57P0");
+            if client.as_deref().is_some_and(|client| self.is_withheld(client, server)) {
+                return Ok(Shown::Swallow);
+            }
         }
         if let Some(client) = client.as_deref_mut().filter(|client| client.tapped.is_some() && client.failed.is_none()) {
             client.failed = Some(String::from_utf8_lossy(sqlstate(body)).into_owned());

@@ -2,8 +2,9 @@
 
 use crate::auth::Credentials;
 use crate::client::{Begun, Client, Phase as ClientPhase};
-use crate::conf::{Database, Endpoint, Shard};
+use crate::conf::{Database, Shard};
 use crate::error::Error;
+use crate::failover::Seek;
 use crate::machine::{Postgres, timer};
 use crate::message::{SYNC, query};
 use crate::meter::PoolMeter;
@@ -37,8 +38,8 @@ pub struct Backend {
     pub pool: Pool,
     /// When its timer fires: it is moved only to fire sooner, and looks again when it finds nothing to do.
     pub alarm: Nanos,
-    /// Which of the shard's servers is dialled next.
-    pub next: usize,
+    /// Which of the shard's servers is dialled.
+    pub seek: Seek,
     /// Why the last dial or login failed, for people.
     pub last_error: String,
     /// ParameterStatus messages by the client's settings.
@@ -58,12 +59,6 @@ impl Backend {
     /// `shop/s0`: what messages call it.
     pub fn name(&self) -> String {
         format!("{}/{}", self.database.name, self.shard().map_or("", |shard| &shard.name))
-    }
-
-    /// The address of one of its servers.
-    pub fn address(&self, endpoint: usize) -> String {
-        let targets = self.shard().map_or(&[][..], |shard| &shard.targets);
-        targets.get(endpoint % targets.len().max(1)).map_or_else(String::new, |endpoint| format!("{}:{}", endpoint.target.host, endpoint.target.port))
     }
 
     /// Who we are to its servers.
@@ -91,12 +86,6 @@ impl Backend {
     /// A connection of the pool that was not idle is gone.
     pub fn lose(&mut self, server: &Server) {
         if server.is_checking { self.pool.lost_check() } else { self.pool.lost() }
-    }
-
-    /// The server that is dialled next.
-    pub fn endpoint(&self) -> Option<&Endpoint> {
-        let targets = &self.shard()?.targets;
-        targets.get(self.next % targets.len().max(1))
     }
 
     /// The error of a client whose wait was in vain.
@@ -165,6 +154,7 @@ impl Postgres {
         server.owner = Some(client.key);
         server.is_idle = false;
         server.owner_pid.store(self.cancel_pid(client.key), Ordering::Relaxed);
+        server.kept.reset();
         client.server = Some(server.key);
         client.last_server = Some(server.key);
         client.waits = None;
@@ -207,14 +197,14 @@ impl Postgres {
         let is_wanting = |one: &Postgres, now| one.backends.get(index).is_some_and(|backend| !backend.is_retired && backend.pool.wants(now));
         while is_wanting(self, io.now()) && self.has_room(io, index) {
             let Some(backend) = self.backends.get_mut(index) else { return };
-            let Some(endpoint) = backend.endpoint().cloned() else { return };
+            let Some(endpoint) = backend.candidate().cloned() else { return };
             if !backend.pool.dial(io.now()) {
                 return;
             }
             let key = io.dial(&endpoint.target, index as u64);
             io.arm(key, timer::LOGIN, io.now() + backend.database.pool_of(&backend.user).connect);
-            let mut server = Server::new(key, index, backend.next, Phase::Dialling, endpoint.tls);
-            server.is_direct = endpoint.target.tls.is_some();
+            let mut server = Server::new(key, index, backend.seek.turn, endpoint, Phase::Dialling);
+            server.is_direct = server.endpoint.target.tls.is_some();
             self.servers.insert(key, Box::new(server));
         }
     }

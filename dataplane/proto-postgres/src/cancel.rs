@@ -96,14 +96,11 @@ impl Postgres {
             _ => false,
         };
         let Some(server) = self.servers.get_mut(of).filter(|server| is_busy(server)) else { return };
-        let Some(backend) = self.backends.get(server.backend) else { return };
-        let Some(endpoint) = backend.shard().and_then(|shard| shard.targets.get(server.endpoint % shard.targets.len().max(1))) else { return };
         server.cancels += 1;
         let phase = Phase::Cancel { of, pid: server.pid, secret: server.secret };
-        let index = server.backend;
-        let endpoint_index = server.endpoint;
+        let (index, turn, endpoint) = (server.backend, server.turn, server.endpoint.clone());
         let key = io.dial(&endpoint.target, index as u64);
-        self.servers.insert(key, Box::new(Server::new(key, index, endpoint_index, phase, None)));
+        self.servers.insert(key, Box::new(Server::new(key, index, turn, endpoint, phase)));
     }
 
     /// The server has closed the connection of a CancelRequest: the signal is sent, and the connection it was for may be given on.

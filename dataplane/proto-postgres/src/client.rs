@@ -153,6 +153,8 @@ pub struct Client {
     pub legs: Vec<Key>,
     /// A statement over several shards under way on them.
     pub scatter: Option<Box<Scatter>>,
+    /// Its request was run again once already, see `replay`.
+    pub is_repeated: bool,
     /// It sends no more: end when everything is answered.
     pub is_leaving: bool,
     /// The kind of replication connection that it asked for.
@@ -218,6 +220,7 @@ impl Client {
             is_gathering: false,
             legs: Vec::new(),
             scatter: None,
+            is_repeated: false,
             is_leaving: false,
             replication: None,
             is_new: true,

@@ -77,13 +77,15 @@ fn database(context: &Context<'_>, entry: &Entry<proto::Database>, refusals: &mu
         .iter()
         .enumerate()
         .map(|(index, one)| shard(context, value, one, &pool).map_err(|invalid| invalid.within(&format!("shards[{index}]"))));
+    let shards = shards.collect::<Result<Vec<_>, _>>()?;
     Ok(Some(Database {
         name: entry.name.as_str().into(),
         pool,
         users: users_pools(value)?,
         max_servers: value.pool.as_ref().map_or(0, |pool| pool.max_servers) as usize,
         credentials,
-        shards: shards.collect::<Result<_, _>>()?,
+        has_standbys: shards.iter().any(|shard| shard.targets.len() > 1),
+        shards,
         rules,
         rules_version: sharding.map(|sharding| sharding.version.clone()).unwrap_or_default(),
     }))
@@ -101,17 +103,17 @@ fn shard(context: &Context<'_>, database: &proto::Database, shard: &proto::Shard
     let endpoints = context
         .endpoints(&shard.cluster)
         .ok_or_else(|| Invalid::new("cluster", format!("there is no ClusterLoadAssignment {}; add it or mend the name", shard.cluster)))?;
-    let mut primaries: Vec<_> = endpoints.into_iter().filter(|endpoint| endpoint.role == Role::Primary).collect();
-    if primaries.is_empty() {
+    if !endpoints.iter().any(|endpoint| endpoint.role == Role::Primary) {
         return Err(Invalid::new("cluster", format!("{} has no primary; name one", shard.cluster)));
     }
-    primaries.sort_by_key(|endpoint| !endpoint.healthy);
-    let targets = primaries.into_iter().map(|endpoint| {
+    let mut servers: Vec<_> = endpoints.into_iter().filter(|endpoint| endpoint.role != Role::Deposed).collect();
+    servers.sort_by_key(|endpoint| (!endpoint.healthy, endpoint.role != Role::Primary));
+    let targets = servers.into_iter().map(|endpoint| {
         let tls = context.tls_client(database.tls.as_ref(), &endpoint.host)?;
         let is_direct = database.tls.as_ref().is_some_and(|tls| tls.negotiation() == upstream_tls::Negotiation::Direct);
         let (now, later) = if is_direct { (tls.map(with_alpn), None) } else { (None, tls) };
         let target = Target { host: endpoint.host, port: endpoint.port, tls: now, connect_timeout: pool.connect };
-        Ok(Endpoint { target, tls: later })
+        Ok(Endpoint { target, tls: later, is_healthy: endpoint.healthy })
     });
     Ok(Shard { name: shard.name.as_str().into(), database: shard.database.clone(), targets: targets.collect::<Result<_, Invalid>>()? })
 }

@@ -64,6 +64,8 @@ pub struct Database {
     pub max_servers: usize,
     /// For the servers; without them each client's own name is used, and pools are per user.
     pub credentials: Option<Credentials>,
+    /// Some shard has more than one server.
+    pub has_standbys: bool,
     /// In the order of the resource: a `ShardId` is an index.
     pub shards: Vec<Shard>,
     /// How tables lie on them.
@@ -91,7 +93,7 @@ pub struct Shard {
     pub name: Arc<str>,
     /// The server's own name of the database.
     pub database: String,
-    /// Its primaries, the healthy ones first.
+    /// All its servers. The one that is said to be the primary stands first; which one is, it says itself when we log in.
     pub targets: Vec<Endpoint>,
 }
 
@@ -102,15 +104,28 @@ pub struct Endpoint {
     pub target: Target,
     /// What to negotiate on a plain connection.
     pub tls: Option<TlsClient>,
+    /// False when the prober found it dead.
+    pub is_healthy: bool,
 }
 
 impl Endpoint {
-    /// The same place: connections to it stay when the configuration changes.
-    pub fn is_same_place(&self, other: &Endpoint) -> bool {
-        self.target.host == other.target.host && self.target.port == other.target.port && self.security() == other.security()
+    /// Host and port.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.target.host, self.target.port)
     }
 
-    fn security(&self) -> [bool; 2] {
-        [self.tls.is_some(), self.target.tls.is_some()]
+    /// What tells it from the others: connections to it stay when the configuration changes.
+    pub fn place(&self) -> Place {
+        let security = [self.tls.is_some(), self.target.tls.is_some()];
+        Place { host: self.target.host.clone(), port: self.target.port, security }
     }
+}
+
+/// A server's address and the way there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    host: Arc<str>,
+    port: u16,
+    /// TLS is negotiated, begins with the first byte.
+    security: [bool; 2],
 }

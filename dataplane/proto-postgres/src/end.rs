@@ -1,7 +1,7 @@
 //! Ends: of requests, clients, servers, configurations, and of the process.
 
 use crate::client::{Client, Phase};
-use crate::conf::{Conf, Endpoint};
+use crate::conf::Conf;
 use crate::error::Error;
 use crate::machine::Postgres;
 use crate::pool_conf::Mode;
@@ -18,6 +18,7 @@ impl Postgres {
             let took = io.now().saturating_sub(client.started);
             client.meter.request(client.class, took);
             client.started = 0;
+            client.is_repeated = false;
             self.log(client, took);
         }
     }
@@ -81,7 +82,10 @@ impl Postgres {
     }
 
     /// The client's connection to its server broke: its session is gone, as it would be on a direct connection.
-    pub(crate) fn lost_server(&mut self, io: &mut dyn Io, mut client: Box<Client>, server: &Server, reason: &str) {
+    pub(crate) fn lost_server(&mut self, io: &mut dyn Io, mut client: Box<Client>, server: &mut Server, reason: &str) {
+        if self.replay(io, &mut client, server) {
+            return self.clients.insert(client.key, client);
+        }
         client.server = None;
         client.legs.retain(|leg| *leg != server.key);
         let name = self.backends.get(server.backend).map_or_else(String::new, |backend| backend.name());
@@ -160,6 +164,7 @@ impl Postgres {
                     let backend = &mut self.backends[index];
                     backend.pool.limit(database.pool_of(&backend.user).limits(&self.worker));
                     backend.database = database;
+                    self.move_servers(io, index);
                 }
                 None => self.retire(io, index),
             }
@@ -218,12 +223,9 @@ fn shutting_down(io: &mut dyn Io, client: &Client) {
 
 fn is_same(backend: &crate::backend::Backend, new: &crate::conf::Database) -> bool {
     let Some((old_shard, new_shard)) = backend.shard().zip(new.shards.get(usize::from(backend.shard))) else { return false };
-    let same_places = |(old, new): (&Endpoint, &Endpoint)| old.is_same_place(new);
     !backend.is_retired
         && old_shard.name == new_shard.name
         && old_shard.database == new_shard.database
-        && old_shard.targets.len() == new_shard.targets.len()
-        && old_shard.targets.iter().zip(&new_shard.targets).all(same_places)
         && backend.database.credentials == new.credentials
         && new.owner(&backend.user) == &*backend.user
 }

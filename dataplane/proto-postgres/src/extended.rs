@@ -75,7 +75,11 @@ impl Postgres {
     /// Sends what is held to the connection at hand.
     pub(crate) fn release_parses(&mut self, io: &mut dyn Io, client: &mut Client, server: Key) {
         for held in std::mem::take(&mut client.parses) {
+            let again = client.listener.database.has_standbys.then(|| (held.prepared.clone(), held.undo.name.clone()));
             self.parse_on(io, client, server, held);
+            if let Some(((prepared, name), server)) = again.zip(self.servers.get_mut(server)) {
+                server.kept.add_held(&prepared, &name);
+            }
         }
     }
 
@@ -287,5 +291,6 @@ pub fn say_now(io: &mut dyn Io, server: &mut Server, client: Key) {
     while let Some(Expect::Say(bytes, _)) = server.expect.front() {
         io.out(client).extend_from_slice(bytes);
         server.expect.pop_front();
+        server.kept.said();
     }
 }

@@ -80,6 +80,9 @@ impl Postgres {
                 Ok(match self.whole(io, client, tag, frame, body)? {
                     Step::Done => {
                         client.wanted.clear();
+                        if client.listener.database.has_standbys {
+                            self.keep(client, tag, frame);
+                        }
                         Next::On(total)
                     }
                     Step::Parked => Next::More,
@@ -140,7 +143,10 @@ impl Postgres {
         }
         client.wanted.clear();
         match client.server.filter(|_| !client.is_skipping) {
-            Some(server) => io.forward(client.key, server, rest),
+            Some(server) => {
+                self.keep_not(server);
+                io.forward(client.key, server, rest);
+            }
             None => io.skip(client.key, rest),
         }
         Ok(Next::On(bytes.len()))

@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::conf::Database;
+use crate::failover::Seek;
 use crate::machine::Postgres;
 use crate::meter::PoolMeter;
 use hashbrown::HashMap;
@@ -55,7 +56,7 @@ impl Postgres {
             user: user.clone(),
             pool: Pool::new(database.pool_of(user).limits(&self.worker), u64::from_be_bytes([a, b, c, d, e, f, g, h])),
             alarm: u64::MAX,
-            next: 0,
+            seek: Seek::default(),
             last_error: String::new(),
             welcomes: HashMap::new(),
             is_retired: false,

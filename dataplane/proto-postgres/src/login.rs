@@ -25,7 +25,7 @@ impl Postgres {
     pub(crate) fn server_up(&mut self, io: &mut dyn Io, key: Key) {
         let Some(mut server) = self.servers.remove(key) else { return io.close(key, Close::Abort) };
         match server.phase {
-            Phase::Dialling if server.tls.is_some() => {
+            Phase::Dialling if server.endpoint.tls.is_some() => {
                 io.out(key).extend_from_slice(SSL_REQUEST);
                 server.phase = Phase::AskedTls;
             }
@@ -74,8 +74,10 @@ impl Postgres {
 
     /// Bytes of a connection that is not ready yet.
     pub(crate) fn login_data(&mut self, io: &mut dyn Io, server: &mut Server, bytes: &[u8]) -> Result<usize, Fault> {
-        if matches!(server.phase, Phase::AskedTls) {
-            return self.tls_answer(io, server, bytes);
+        match server.phase {
+            Phase::AskedTls => return self.tls_answer(io, server, bytes),
+            Phase::Asked | Phase::Watching => return self.role_data(io, server, bytes),
+            _ => {}
         }
         let mut at = 0;
         while matches!(server.phase, Phase::Login(_)) {
@@ -98,7 +100,7 @@ impl Postgres {
     }
 
     fn tls_answer(&mut self, io: &mut dyn Io, server: &mut Server, bytes: &[u8]) -> Result<usize, Fault> {
-        match (bytes, server.tls.clone()) {
+        match (bytes, server.endpoint.tls.clone()) {
             // Bytes behind the S came before TLS, from anybody.
             (b"S", Some(tls)) => {
                 io.start_tls(server.key, TlsStart::Connect(tls));
@@ -137,7 +139,7 @@ impl Postgres {
             b'Z' => {
                 match server.relay {
                     Some(_) => self.relay(io, server),
-                    None => self.server_ready(io, server),
+                    None => self.logged_in(io, server),
                 }
                 Ok(())
             }
@@ -150,11 +152,12 @@ impl Postgres {
         }
     }
 
-    fn server_ready(&mut self, io: &mut dyn Io, server: &mut Server) {
+    /// It is for the pool's clients now.
+    pub(crate) fn server_ready(&mut self, io: &mut dyn Io, server: &mut Server) {
         server.phase = Phase::Ready;
         io.disarm(server.key, timer::LOGIN);
         let Some(backend) = self.backends.get_mut(server.backend) else { return };
-        server.owner_pid = self.pids.add(&backend.address(server.endpoint), server.pid);
+        server.owner_pid = self.pids.add(&server.endpoint.address(), server.pid);
         backend.last_error.clear();
         let (term, next) = backend.pool.ready(server.key, io.now());
         server.term = term;
@@ -185,20 +188,20 @@ impl Postgres {
             Failed::Passing(why) => (why, false),
         };
         if !self.relay_gone(io, server, &why) {
-            self.dial_failed(io, server.backend, &why, is_lasting);
+            self.dial_failed(io, server, &why, is_lasting);
         }
         Fault::server("Login", why)
     }
 
     /// Pause, next server of the shard, and where waiting does not help, an error for everybody who waits.
-    fn dial_failed(&mut self, io: &mut dyn Io, index: usize, why: &str, is_lasting: bool) {
+    pub(crate) fn dial_failed(&mut self, io: &mut dyn Io, server: &Server, why: &str, is_lasting: bool) {
+        let index = server.backend;
         let Some(backend) = self.backends.get_mut(index) else { return };
         backend.last_error = why.into();
-        backend.next = backend.next.wrapping_add(1);
-        backend.pool.refused(io.now(), io.random());
+        let is_hopeless = backend.missed(server.turn, is_lasting, io.now(), io.random());
         backend.meter.error("connect");
         let error = Error::statement("08006", format!("no connection to {}: {why}", backend.name()));
-        for waiter in if is_lasting { backend.pool.dismiss() } else { Vec::new() } {
+        for waiter in if is_hopeless { backend.pool.dismiss() } else { Vec::new() } {
             self.fail_waiter(io, waiter, error.clone());
         }
         self.pump(io, index);
@@ -218,6 +221,7 @@ impl Postgres {
                 io.close(key, Close::Abort);
                 return self.server_gone(io, server, &Why::Broken("it did not answer".into()));
             }
+            Event::Timer(timer::WATCH) if matches!(server.phase, Phase::Watching) => return self.watch(io, server),
             _ => {}
         }
         self.put_back(server);
@@ -232,23 +236,26 @@ impl Postgres {
         match server.phase {
             _ if self.relay_gone(io, &server, reason) => {}
             Phase::Cancel { of, .. } => self.cancel_done(io, of),
-            // A fault during login has been counted where it was found.
             Phase::Ready => self.ready_server_gone(io, &mut server, reason),
+            Phase::Watching => self.unwatch(&server),
+            // A fault during login has been counted where it was found.
             _ if *why == Why::Fault => {}
-            _ => self.dial_failed(io, server.backend, reason, false),
+            _ => self.dial_failed(io, &server, reason, false),
         }
     }
 
-    fn ready_server_gone(&mut self, io: &mut dyn Io, server: &mut Server, reason: &str) {
-        if let Some(owner) = server.owner.and_then(|owner| self.clients.remove(owner)) {
-            self.lost_server(io, owner, server, reason);
-        }
+    /// A connection of the pool is gone. What runs on it is told or run again; the others to its server are not trusted either.
+    pub(crate) fn ready_server_gone(&mut self, io: &mut dyn Io, server: &mut Server, reason: &str) {
         let Some(backend) = self.backends.get_mut(server.backend) else { return };
         if server.is_idle {
             backend.pool.lost_idle(server.key);
         } else {
             backend.lose(server);
             backend.meter.error("lost");
+        }
+        self.suspect(io, server);
+        if let Some(owner) = server.owner.and_then(|owner| self.clients.remove(owner)) {
+            self.lost_server(io, owner, server, reason);
         }
         self.pump(io, server.backend);
     }

@@ -35,6 +35,8 @@ pub mod timer {
     pub const DELAY: u32 = 1;
     /// A server did not finish the login.
     pub const LOGIN: u32 = 2;
+    /// A standby is asked again whether it was promoted.
+    pub const WATCH: u32 = 3;
     /// A server that was idle for long did not say that it is alive.
     pub const CHECK: u32 = 4;
     /// Another worker did not answer an admin.

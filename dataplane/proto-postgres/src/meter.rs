@@ -41,6 +41,12 @@ impl ListenerMeter {
         (self.requests.iter().map(Counter::get).sum(), self.seconds.sum())
     }
 
+    /// A request was run again after its server was lost.
+    pub fn replayed(&self) {
+        let labels = vec![("family", "postgres".into()), ("listener", self.listener.clone())];
+        self.registry.counter("midstream_replayed_requests_total", labels).add(1);
+    }
+
     /// A client was told an error of ours. `kind` is its SQLSTATE.
     pub fn error(&self, kind: &str) {
         let labels = vec![("family", "postgres".into()), ("listener", self.listener.clone()), ("kind", kind.to_string())];
@@ -76,6 +82,12 @@ impl PoolMeter {
             gauge.set(gauge.get().wrapping_sub(*last).wrapping_add(value as u64));
             *last = value as u64;
         }
+    }
+
+    /// Another server of the shard is the primary now.
+    pub fn failed_over(&self) {
+        let labels = vec![("family", "postgres".into()), ("backend", self.backend.clone())];
+        self.registry.counter("midstream_failovers_total", labels).add(1);
     }
 
     /// A connection was refused, lost or broke the protocol.

@@ -50,8 +50,7 @@ impl Postgres {
     /// A NotificationResponse with the process id that its sender knows itself by; `None`: it comes from beside Midstream.
     pub(crate) fn notification(&self, server: &Server, body: &[u8]) -> Option<Vec<u8>> {
         let pid = Cursor::new(body).u32().ok()?;
-        let address = self.backends.get(server.backend)?.address(server.endpoint);
-        let client = self.pids.client(&address, pid)?;
+        let client = self.pids.client(&server.endpoint.address(), pid)?;
         Some([&client.to_be_bytes(), body.get(4..)?].concat())
     }
 }

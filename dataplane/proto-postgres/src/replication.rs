@@ -50,11 +50,11 @@ impl Postgres {
         let home = usize::from(client.listener.database.rules.home());
         let index = client.backends.get(home).copied();
         let Some((index, backend)) = index.and_then(|index| Some((index, self.backends.get(index)?))) else { return };
-        let Some(endpoint) = backend.endpoint().cloned() else { return };
+        let Some(endpoint) = backend.candidate().cloned() else { return };
         let key = io.dial(&endpoint.target, index as u64);
         io.arm(key, timer::LOGIN, io.now() + backend.database.pool_of(&backend.user).connect);
-        let mut server = Server::new(key, index, backend.next, Phase::Dialling, endpoint.tls);
-        server.is_direct = endpoint.target.tls.is_some();
+        let mut server = Server::new(key, index, backend.seek.turn, endpoint, Phase::Dialling);
+        server.is_direct = server.endpoint.target.tls.is_some();
         server.relay = Some(Box::new(Relay { client: client.key, kind, settings: client.settings.clone(), is_refused: false }));
         self.servers.insert(key, Box::new(server));
         client.phase = ClientPhase::Relaying(key);

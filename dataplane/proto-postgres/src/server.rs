@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! Dialling --up--> AskedTls --S--> Securing --> Login --ReadyForQuery--> Ready: idle <-> leased -> reset -> idle
-//!             `-------- without TLS ---------^
+//!             `-------- without TLS ---------^     `--> Asked (is it the primary?) --^   ^
+//!                                                         `--> Watching (a standby) -----' promoted
 //! ```
 
 use crate::auth::Login;
+use crate::conf::Endpoint;
 use crate::error::Error;
 use crate::message::parameter_status;
 use crate::pids::Owner;
+use crate::replay::Kept;
 use crate::replication::Relay;
 use crate::sequence::Sequences;
 use crate::session::{Asked, Found};
@@ -18,8 +21,8 @@ use crate::statement::{Handle, OnServer, Prepared};
 use sql::effect::State;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use wire::Key;
 use wire::pool::Term;
-use wire::{Key, TlsClient};
 
 /// How far a connection is.
 pub enum Phase {
@@ -31,6 +34,10 @@ pub enum Phase {
     Securing,
     /// The startup message is sent.
     Login(Login),
+    /// It has been asked whether it is a standby.
+    Asked,
+    /// It is a standby: kept to see its promotion, see `failover`.
+    Watching,
     /// It can be leased, or is.
     Ready,
     /// Nobody looks at what it carries, see [`crate::replication`].
@@ -127,12 +134,12 @@ pub struct Server {
     pub key: Key,
     /// Its pool.
     pub backend: usize,
-    /// Which of its shard's servers.
-    pub endpoint: usize,
+    /// The turn at which it was dialled, see `failover::Seek`.
+    pub turn: usize,
+    /// Where it is.
+    pub endpoint: Endpoint,
     /// See [`Phase`].
     pub phase: Phase,
-    /// What to negotiate when it is up.
-    pub tls: Option<TlsClient>,
     /// TLS began with the first byte.
     pub is_direct: bool,
     /// It is no pooled connection.
@@ -175,6 +182,16 @@ pub struct Server {
     pub is_doomed: bool,
     /// Bytes stand behind the answer that was the last one owed. They belong to nobody: it is not given on with them.
     pub has_unread: bool,
+    /// It said that its server shuts down or restarts.
+    pub is_stopping: bool,
+    /// How often it was asked whether it was promoted, and whether it has still to answer.
+    pub watched: u32,
+    /// See above.
+    pub is_asked: bool,
+    /// What it answered last.
+    pub is_standby: bool,
+    /// The client's request as it was sent, for another connection should this one be lost.
+    pub kept: Kept,
     /// We closed it; it is not put back.
     pub is_closed: bool,
     /// An admin wants another in its place: closed when it is free.
@@ -189,13 +206,13 @@ pub struct Server {
 
 impl Server {
     /// A connection that is being dialled.
-    pub fn new(key: Key, backend: usize, endpoint: usize, phase: Phase, tls: Option<TlsClient>) -> Server {
+    pub fn new(key: Key, backend: usize, turn: usize, endpoint: Endpoint, phase: Phase) -> Server {
         Server {
             key,
             backend,
+            turn,
             endpoint,
             phase,
-            tls,
             is_direct: false,
             relay: None,
             owner: None,
@@ -217,6 +234,11 @@ impl Server {
             sequences: Sequences::default(),
             is_doomed: false,
             has_unread: false,
+            is_stopping: false,
+            watched: 0,
+            is_asked: false,
+            is_standby: false,
+            kept: Kept::default(),
             is_closed: false,
             is_outdated: false,
             is_checking: false,
@@ -249,7 +271,7 @@ impl Server {
 
     /// Whether it is encrypted, or is about to be: it is not used otherwise.
     pub fn is_tls(&self) -> bool {
-        self.is_direct || self.tls.is_some()
+        self.is_direct || self.endpoint.tls.is_some()
     }
 
     /// What it says of itself, as a client is greeted with it.
@@ -259,6 +281,11 @@ impl Server {
             parameter_status(&mut greeting, name, value);
         }
         greeting
+    }
+
+    /// The value of a parameter that it reports.
+    pub fn reported(&self, name: &[u8]) -> Option<&[u8]> {
+        self.parameters.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
     }
 
     /// Remembers a ParameterStatus.

@@ -38,6 +38,7 @@ impl Io for Buffers {
     fn link(&mut self, _: Key, _: Key) {}
     fn unlink(&mut self, _: Key) {}
     fn pause(&mut self, _: Key, _: bool) {}
+    fn unread(&mut self, _: Key, _: &[u8]) {}
     fn start_tls(&mut self, _: Key, _: TlsStart) {}
     fn arm(&mut self, _: Key, _: u32, _: Nanos) {}
     fn disarm(&mut self, _: Key, _: u32) {}

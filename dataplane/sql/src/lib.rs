@@ -17,6 +17,7 @@ pub mod flow;
 pub mod lexer;
 pub mod merge;
 pub mod plan;
+pub mod reads;
 pub mod rules;
 pub mod setting;
 pub mod value;

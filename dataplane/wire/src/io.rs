@@ -121,6 +121,9 @@ pub trait Io {
     /// paused. The unconsumed tail is presented again on resume. A connection's own unsent output stops its reading without being asked.
     fn pause(&mut self, key: Key, paused: bool);
 
+    /// Puts bytes that were consumed back in front of what was not: `data` sees them again. Not within `data` of the same connection.
+    fn unread(&mut self, key: Key, bytes: &[u8]);
+
     /// Opens a connection. `open` is called with `Opened::Server { tag }` when it is up (with TLS, after its handshake), or
     /// `Event::Closed(Why::Refused)` comes.
     fn dial(&mut self, target: &Target, tag: u64) -> Key;

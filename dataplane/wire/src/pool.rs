@@ -65,7 +65,10 @@ pub struct Pool {
     active: usize,
     /// Of those, how many are being checked for a waiter.
     checking: usize,
-    failures: u32,
+    /// The last dial failed.
+    is_failing: bool,
+    /// Pauses since the last one that succeeded.
+    pauses: u32,
     not_before: Nanos,
     leases: u64,
     waited: Nanos,
@@ -75,7 +78,8 @@ impl Pool {
     /// An empty pool. `seed` makes its jitter: the same each time for the same seed.
     pub fn new(limits: Limits, seed: u64) -> Pool {
         let (idle, waiters) = (VecDeque::new(), VecDeque::new());
-        Pool { limits, dice: Dice(seed), idle, waiters, dialling: 0, active: 0, checking: 0, failures: 0, not_before: 0, leases: 0, waited: 0 }
+        let (is_failing, pauses) = (false, 0);
+        Pool { limits, dice: Dice(seed), idle, waiters, dialling: 0, active: 0, checking: 0, is_failing, pauses, not_before: 0, leases: 0, waited: 0 }
     }
 
     /// Other limits from now on; a pool that is too large shrinks as its connections come back.
@@ -127,7 +131,7 @@ impl Pool {
     fn dial_at(&self) -> Option<Nanos> {
         // While the back end refuses, one attempt at a time; and nobody waits for those that are dialled ahead and in reserve.
         let is_alone = self.dialling == 0;
-        if self.failures > 0 && !is_alone {
+        if self.is_failing && !is_alone {
             return None;
         }
         let size = self.limits.size.max(1);
@@ -144,7 +148,7 @@ impl Pool {
     /// A dialled connection is ready for use: what its times are reckoned from, and the waiter that it is leased to; without one it is idle.
     pub fn ready(&mut self, server: Key, now: Nanos) -> (Term, Option<Key>) {
         self.dialling = self.dialling.saturating_sub(1);
-        self.failures = 0;
+        (self.is_failing, self.pauses) = (false, 0);
         self.not_before = 0;
         self.active += 1;
         let term = Term { born: now, dice: self.dice.roll() };
@@ -155,19 +159,20 @@ impl Pool {
     /// a back end together do not return together.
     pub fn refused(&mut self, now: Nanos, dice: u64) {
         self.dialling = self.dialling.saturating_sub(1);
-        if self.failures > 0 && now < self.not_before {
+        if self.is_failing && now < self.not_before {
             return; // one of several that were dialled side by side: they have failed once, together
         }
-        let pause = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
-        self.failures = self.failures.saturating_add(1);
+        let pause = BACKOFF_FIRST.saturating_mul(1 << self.pauses.min(16)).min(BACKOFF_MAX);
+        self.is_failing = true;
+        self.pauses = self.pauses.saturating_add(1);
         self.not_before = now.saturating_add(pause).saturating_add(dice % (pause / 4));
     }
 
     /// The same, where another server is to be asked at once.
     pub fn passed_over(&mut self, now: Nanos) {
         self.dialling = self.dialling.saturating_sub(1);
-        self.failures = self.failures.max(1);
-        self.not_before = now;
+        self.is_failing = true;
+        self.not_before = self.not_before.max(now);
     }
 
     /// A connection that was not dialled for this pool becomes one of it: say [`Pool::ready`] next.
@@ -304,6 +309,6 @@ impl Pool {
 
     /// Whether the last dial failed: for the message to a waiter whose time is up.
     pub fn is_failing(&self) -> bool {
-        self.failures > 0
+        self.is_failing
     }
 }

@@ -340,6 +340,13 @@ impl Io for World {
         }
     }
 
+    fn unread(&mut self, key: Key, bytes: &[u8]) {
+        if let Some(conn) = self.conns.get_mut(&key) {
+            conn.tail.splice(..0, bytes.iter().copied());
+            conn.want = 0;
+        }
+    }
+
     fn dial(&mut self, target: &Target, tag: u64) -> Key {
         let key = self.add(Side::Server, false, tag);
         self.did.push(Did::Dial { key, to: format!("{}:{}", target.host, target.port), tag });

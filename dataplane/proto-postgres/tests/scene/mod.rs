@@ -4,7 +4,7 @@
 //! `two`: a pool of two connections instead of one; `min`, `reserve`, `few`, `quota`: one connection is kept, one is in reserve for who
 //! waits for 100 ms, two clients are let in, there is one connection over all pools; `users`: bob has a pool of his own, in session mode,
 //! for one client; `patient`: clients wait for 5 s; `admin`: ann is an admin; `deaf`: there is another worker, which never answers; `shards`: two shards, the table orders lies on both by customer_id; `rules`: a filter
-//! that denies the table `secret` and delays `slow`.
+//! that denies the table `secret` and delays `slow`; `standby`: a second server at the port + 10, said to be a replica.
 
 use config::proto::midstream::core::v1::{Credentials, User};
 use config::proto::midstream::sql::v1::{Database, Engine, Hash, KeyType, Pool, PoolUser, Shard, Sharding, SqlProxy, Table, pool, sql_proxy, table};
@@ -60,7 +60,7 @@ fn raws(has: &dyn Fn(&str) -> bool) -> Vec<Raw> {
         users: if has("users") { vec![bob()] } else { vec![] },
     };
     let mut raws = vec![raw(types::DATABASE, "shop", &database), secret("ann", "secret"), secret("app", "pencil"), listener(has)];
-    raws.extend(shards.iter().map(|(name, port)| raw(types::ENDPOINTS, &format!("shop/{name}"), &endpoints(*port))));
+    raws.extend(shards.iter().map(|(name, port)| raw(types::ENDPOINTS, &format!("shop/{name}"), &endpoints(has, *port))));
     if has("shards") {
         raws.push(raw(types::SHARDING, "shop", &sharding()));
     }
@@ -115,10 +115,21 @@ fn listener(has: &dyn Fn(&str) -> bool) -> Raw {
     raw(types::LISTENER, "shop", &value)
 }
 
-fn endpoints(port: u32) -> skeleton::ClusterLoadAssignment {
-    let endpoint = skeleton::LbEndpoint { endpoint: Some(skeleton::Endpoint { address: address(port) }), ..Default::default() };
-    let locality = skeleton::LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..Default::default() };
+fn endpoints(has: &dyn Fn(&str) -> bool, port: u32) -> skeleton::ClusterLoadAssignment {
+    let mut servers = vec![server(port, "primary")];
+    if has("standby") {
+        servers.push(server(port + 10, "replica"));
+    }
+    let locality = skeleton::LocalityLbEndpoints { lb_endpoints: servers, ..Default::default() };
     skeleton::ClusterLoadAssignment { endpoints: vec![locality], ..Default::default() }
+}
+
+fn server(port: u32, role: &str) -> skeleton::LbEndpoint {
+    let role = skeleton::Value { kind: Some(skeleton::value::Kind::StringValue(role.into())) };
+    let fields = skeleton::Struct { fields: [("role".to_string(), role)].into() };
+    let metadata = skeleton::Metadata { filter_metadata: [("midstream".to_string(), fields)].into() };
+    let endpoint = Some(skeleton::Endpoint { address: address(port) });
+    skeleton::LbEndpoint { endpoint, metadata: Some(metadata), ..Default::default() }
 }
 
 fn address(port: u32) -> Option<skeleton::Address> {
