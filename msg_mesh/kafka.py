@@ -12,7 +12,7 @@ from mesh_core.model.builtin import no_check
 from mesh_core.model.kinds import Authored, Compiled, Kind, Kinds, Protocol, World
 from mesh_core.model.problem import Problem
 from mesh_core.model.secrets import UpstreamTls
-from mesh_core.model.values import Duration, ServerAddress, Spec, parse_duration_ms, parse_host_port
+from mesh_core.model.values import Duration, ServerAddress, Spec, parse_duration_ms, parse_host_port, unix_path
 from xds.messages import message, type_url
 
 
@@ -35,6 +35,8 @@ def check_listener(listener: Authored, world: World) -> Iterable[Problem]:
     spec = listener.spec
     if spec.broker_ports is None:
         yield listener.problem("spec.brokerPorts", "is missing", 'add brokerPorts: "FIRST-LAST"; broker n is reached at FIRST + n')
+    elif unix_path(spec.address) is not None:
+        yield listener.problem("spec.address", "is a path, and Kafka's clients are told hosts and ports", "listen on an address with a port")
     elif parse_host_port(spec.address).port in spec.broker_port_range:
         yield listener.problem("spec.brokerPorts", "contains the port of the listener's own address", "choose ports beside it")
 

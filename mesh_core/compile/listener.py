@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from mesh_core.compile.skeleton import listener_message
+from mesh_core.compile.skeleton import listener_message, set_listen_address
 from mesh_core.model.kinds import Authored, Compiled, Kinds, World
-from mesh_core.model.values import parse_host_port
 from xds.protocol.types import LISTENER
 
 
@@ -13,7 +12,8 @@ def compile_listener(kinds: Kinds) -> Callable[[Authored, World], Iterable[Compi
 
     def compile_one(listener: Authored, world: World) -> Iterable[Compiled]:
         filter_config = kinds.protocols[listener.spec.protocol].filter(listener, world)
-        address = parse_host_port(listener.spec.address)
-        return [Compiled(LISTENER, listener.name, listener_message(listener.name, address, filter_config), listener)]
+        message = listener_message(listener.name, filter_config)
+        set_listen_address(message.address, listener.spec.address, listener.spec.socket_mode)
+        return [Compiled(LISTENER, listener.name, message, listener)]
 
     return compile_one

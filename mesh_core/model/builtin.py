@@ -7,7 +7,7 @@ from mesh_core.model.check import reference
 from mesh_core.model.kinds import Authored, Kinds, World
 from mesh_core.model.objects import suggest
 from mesh_core.model.problem import Problem
-from mesh_core.model.values import HostPort, parse_host_port
+from mesh_core.model.values import parse_host_port, unix_path
 
 ALL_LISTENERS = "*"
 _OPTIONAL_FIELDS = {
@@ -35,6 +35,8 @@ def check_listener(kinds: Kinds):
         for name, alias in _OPTIONAL_FIELDS.items():
             if name in spec.model_fields_set and name not in protocol.fields:
                 yield listener.problem(f"spec.{alias}", f"means nothing to protocol {spec.protocol}", "remove it")
+        if spec.socket_mode is not None and unix_path(spec.address) is None:
+            yield listener.problem("spec.socketMode", "is for an address in the file system", "remove it, or write unix:/PATH")
         yield from _tls(listener)
         yield from _users(listener)
         yield from _addresses(listener, world)
@@ -74,7 +76,7 @@ def _users(listener: Authored) -> Iterator[Problem]:
                 yield listener.problem(f"spec.users[{index}]", f"{spec.auth} needs a password for {user.name}", "add passwordFrom")
     if spec.auth == "cert" and (spec.tls is None or spec.tls.client_ca_from is None):
         yield listener.problem("spec.auth", "cert needs TLS with client certificates", "add tls with clientCaFrom")
-    if spec.auth is None and not spec.users and not _is_loopback(parse_host_port(spec.address)):
+    if spec.auth is None and not spec.users and not _is_local(spec.address):
         yield from _open_to_others(listener)
 
 
@@ -86,7 +88,11 @@ def _open_to_others(listener: Authored) -> Iterator[Problem]:
         yield listener.problem("spec.address", reason, "add auth (trust, if that is meant), or listen on 127.0.0.1")
 
 
-def _is_loopback(where: HostPort) -> bool:
+def _is_local(address: str) -> bool:
+    """Nobody beyond this machine can connect."""
+    if unix_path(address) is not None:
+        return True
+    where = parse_host_port(address)
     return where.host == "localhost" or ip_address(where.host).is_loopback
 
 
@@ -95,6 +101,10 @@ def _addresses(listener: Authored, world: World) -> Iterator[Problem]:
     for other in world.all("Listener"):
         if other is listener:
             return
+        path = unix_path(listener.spec.address)
+        if path is not None and path == unix_path(other.spec.address):
+            where = f"{other.document.file}:{other.document.line_of('spec.address')}"
+            yield listener.problem("spec.address", f"{path} is taken by Listener {other.name} ({where})", "choose another")
         port = _collision(listener, other)
         if port:
             where = f"{other.document.file}:{other.document.line_of('spec.address')}"
@@ -104,6 +114,8 @@ def _addresses(listener: Authored, world: World) -> Iterator[Problem]:
 
 def _collision(one: Authored, other: Authored) -> int:
     """A port both want on overlapping addresses, or 0."""
+    if unix_path(one.spec.address) or unix_path(other.spec.address):
+        return 0
     here, there = parse_host_port(one.spec.address), parse_host_port(other.spec.address)
     if not _overlap(here.host, there.host):
         return 0

@@ -1,7 +1,7 @@
 """The kind Listener: where clients connect, and what they are given there."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -17,6 +17,7 @@ class ListenerSpec(Spec):
     """Fields beyond the first three belong to some protocols only; see `Protocol.fields`."""
 
     address: ListenAddress
+    socket_mode: Annotated[str, Field(pattern=r"0?[0-7]{3}")] | None = None
     protocol: str
     backend: Name
     auth: Auth | None = None

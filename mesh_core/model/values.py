@@ -9,7 +9,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 MAX_PORT = 65535
+MAX_UNIX_PATH = 100  # of 107; a new socket is made under a longer name and moved
 
+_UNIX = "unix:"
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _DURATION = re.compile(r"(\d+)(ms|s|m|h)")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
@@ -61,9 +63,23 @@ def parse_duration_ms(text: Any) -> int:
     return value
 
 
+def unix_path(address: str) -> str | None:
+    """The path in "unix:/run/midstream/.s.PGSQL.5432"; None for an address with a port. Raises ValueError."""
+    if not address.startswith(_UNIX):
+        return None
+    path = address.removeprefix(_UNIX)
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise ValueError(f"{path!r} is not the absolute path of a socket")
+    if len(path.encode()) > MAX_UNIX_PATH:
+        raise ValueError(f"{path!r} is longer than {MAX_UNIX_PATH} bytes, which the paths of sockets may not be")
+    return path
+
+
 def _listen_address(text: Any) -> str:
     if not isinstance(text, str):
-        raise ValueError('write "ADDRESS:PORT"')
+        raise ValueError('write "ADDRESS:PORT" or "unix:/PATH"')
+    if unix_path(text) is not None:
+        return text
     where = parse_host_port(text)
     if where.host != "localhost":
         try:

@@ -16,7 +16,7 @@ pub fn compile(context: &Context<'_>) -> Compiled {
         match target(context, &listener) {
             Ok(target) => {
                 conf.targets.insert(name.clone(), target);
-                binds.push(Bind { listener: name, facet: 0, address: listener.address, tls: None });
+                binds.push(Bind { listener: name, facet: 0, address: listener.address.clone(), tls: None });
             }
             Err(invalid) => refusals.push(listener.entry.refuse(invalid)),
         }

@@ -3,9 +3,8 @@
 use config::{Compiled, Context, Invalid, Raw, Refusal, Resolve, Set, settle, types};
 use filters::{Filters, TapSink};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use wire::Family;
+use wire::{Address, Family};
 
 /// One family: its protocol objects, and its compiler.
 struct Room {
@@ -87,10 +86,10 @@ impl Rooms {
 fn clashes(set: &Set, parts: &[Compiled]) -> Vec<Refusal> {
     let mut binds: Vec<_> = parts.iter().flat_map(|part| &part.binds).collect();
     binds.sort_by(|a, b| (&a.listener, a.facet).cmp(&(&b.listener, b.facet)));
-    let mut owners: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+    let mut owners: BTreeMap<&Address, &str> = BTreeMap::new();
     let mut refusals: Vec<Refusal> = Vec::new();
     for bind in binds {
-        let owner = *owners.entry(bind.address).or_insert(&bind.listener);
+        let owner = *owners.entry(&bind.address).or_insert(&bind.listener);
         let Some(entry) = set.listeners.get(&*bind.listener).filter(|_| owner != &*bind.listener) else { continue };
         if refusals.iter().all(|refusal| refusal.name != entry.name) {
             let reason = format!("{} is already taken by Listener {owner}; give one of them another address or port range", bind.address);

@@ -1,7 +1,7 @@
 //! What a family sees when it compiles: the set, resolved.
 
 use crate::proto::midstream::core::v1::{Credentials, DownstreamTls, UpstreamTls, User, downstream_tls, upstream_tls};
-use crate::proto::skeleton::{self, secret::Type, value::Kind};
+use crate::proto::skeleton::{self, address::Address as Place, secret::Type, value::Kind};
 use crate::secret::{Resolve, Secret};
 use crate::set::{Entry, Set};
 use crate::{Invalid, Refusal, tls};
@@ -10,7 +10,12 @@ use rustls::pki_types::ServerName;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use wire::{Bind, Chain, Conf, TlsClient, TlsServer};
+use wire::{Address, Bind, Chain, Conf, TlsClient, TlsServer};
+
+/// `sun_path` has 108 bytes with its NUL, and a new socket is bound beside the final path, under a longer name.
+const MAX_UNIX_PATH: usize = 100;
+/// The owner and the group may connect.
+const UNIX_MODE: u32 = 0o660;
 
 /// What a family makes of the set.
 pub struct Compiled {
@@ -28,7 +33,7 @@ pub struct ListenerOf<T> {
     /// To refuse it with; its name is the listener's name.
     pub entry: Entry<()>,
     /// Its own address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Its filter's configuration.
     pub filter: T,
 }
@@ -222,16 +227,32 @@ fn listener<T: Message + Default>(entry: &Entry<skeleton::Listener>, type_url: &
     Ok(Some(ListenerOf { entry, address, filter }))
 }
 
-fn address(address: Option<&skeleton::Address>) -> Result<SocketAddr, Invalid> {
-    let socket = address.and_then(|address| address.socket_address.as_ref()).ok_or_else(|| Invalid::new("address", "is missing"))?;
+fn address(address: Option<&skeleton::Address>) -> Result<Address, Invalid> {
+    let socket = match address.and_then(|address| address.address.as_ref()) {
+        Some(Place::SocketAddress(socket)) => socket,
+        Some(Place::Pipe(pipe)) => return unix(pipe),
+        None => return Err(Invalid::new("address", "is missing")),
+    };
     let port = u16::try_from(socket.port_value).map_err(|_| Invalid::new("address.socket_address.port_value", "is above 65535"))?;
     let host = if socket.address == "localhost" { "127.0.0.1" } else { &socket.address };
     let ip: IpAddr = host.parse().map_err(|_| Invalid::new("address.socket_address.address", format!("{host:?} is not an IP address")))?;
-    Ok(SocketAddr::new(ip, port))
+    Ok(SocketAddr::new(ip, port).into())
+}
+
+fn unix(pipe: &skeleton::Pipe) -> Result<Address, Invalid> {
+    let at = |reason| Invalid::new("address.pipe.path", reason);
+    if !pipe.path.starts_with('/') || pipe.path.contains('\0') {
+        return Err(at(format!("{:?} is not an absolute path", pipe.path)));
+    }
+    if pipe.path.len() > MAX_UNIX_PATH {
+        return Err(at(format!("has {} bytes; the path of a socket has at most {MAX_UNIX_PATH}", pipe.path.len())));
+    }
+    let mode = if pipe.mode == 0 { UNIX_MODE } else { pipe.mode & 0o777 };
+    Ok(Address::Unix { path: pipe.path.as_str().into(), mode })
 }
 
 fn endpoint(one: &skeleton::LbEndpoint, locality: Option<&skeleton::Locality>) -> Option<Endpoint> {
-    let socket = one.endpoint.as_ref()?.address.as_ref()?.socket_address.as_ref()?;
+    let Some(Place::SocketAddress(socket)) = one.endpoint.as_ref()?.address.as_ref()?.address.as_ref() else { return None };
     let ours = one.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get("midstream"));
     let role = match ours.and_then(|ours| ours.fields.get("role")).and_then(|role| role.kind.as_ref()) {
         Some(Kind::StringValue(role)) if role == "replica" => Role::Replica,

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::start(Options { workers, families, upcalls: Arc::new(Nobody), max_connections: 10_000, log })?;
     let target = Target { host: backend.ip().to_string().into(), port: backend.port(), tls: None, connect_timeout: 5 * SECONDS };
     let conf = Arc::new(RelayConf { targets: HashMap::from([(Arc::from("relay"), target)]) });
-    let bind = Bind { listener: "relay".into(), facet: 0, address, tls: None };
+    let bind = Bind { listener: "relay".into(), facet: 0, address: address.into(), tls: None };
     if let Some(failure) = engine.apply(vec![FamilyPlan { family: 0, conf, binds: vec![bind] }]).first() {
         return Err(format!("{address}: {}", failure.reason).into());
     }

@@ -4,8 +4,8 @@
 //! where there is room instead of where its hash falls.
 
 use crate::mailbox::{Mail, Mailbox};
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
+use crate::stream;
+use mio::{Events, Poll, Token, Waker};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;
@@ -29,7 +29,7 @@ pub(crate) struct Label {
 
 /// One listening socket.
 struct Listening {
-    socket: TcpListener,
+    socket: stream::Listening,
     label: Arc<Label>,
     /// It gets another label; until then nobody is accepted, so that nobody gets the old one.
     is_held: bool,
@@ -42,7 +42,7 @@ pub(crate) enum Order {
     /// Before workers get a new configuration: closes sockets, holds those that change hands.
     Retire { close: Vec<usize>, hold: Vec<usize>, done: SyncSender<()> },
     /// After it: begins with new sockets, goes on with those held.
-    Install { new: Vec<(usize, TcpListener, Arc<Label>)>, relabel: Vec<(usize, Arc<Label>)>, done: SyncSender<()> },
+    Install { new: Vec<(usize, stream::Listening, Arc<Label>)>, relabel: Vec<(usize, Arc<Label>)>, done: SyncSender<()> },
     /// Ends the thread.
     Stop,
 }
@@ -160,8 +160,8 @@ impl Acceptor {
         }
     }
 
-    fn install(&mut self, id: usize, mut socket: TcpListener, label: Arc<Label>) {
-        match self.poll.registry().register(&mut socket, Token(id), Interest::READABLE) {
+    fn install(&mut self, id: usize, mut socket: stream::Listening, label: Arc<Label>) {
+        match socket.register(self.poll.registry(), Token(id)) {
             Ok(()) => {
                 self.listening.insert(id, Listening { socket, label, is_held: false, is_pending: true });
             }

@@ -2,6 +2,7 @@
 
 use crate::acceptor::Label;
 use crate::engine::BindFailure;
+use crate::stream::{Listening, listen_at};
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use wire::Bind;
+use wire::{Address, Bind};
 
 /// Clients that connect while a worker is busy; the system bounds it by net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -18,15 +19,15 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// What names a socket across configurations: its address, and with port 0, where the system chooses, also who asked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Spot(SocketAddr, Option<(Arc<str>, u32)>);
+struct Spot(Address, Option<(Arc<str>, u32)>);
 
 fn spot(bind: &Bind) -> Spot {
-    Spot(bind.address, (bind.address.port() == 0).then(|| (Arc::clone(&bind.listener), bind.facet)))
+    Spot(bind.address.clone(), bind.address.is_any_port().then(|| (Arc::clone(&bind.listener), bind.facet)))
 }
 
 struct Entry {
     id: usize,
-    local: SocketAddr,
+    local: Address,
     label: Arc<Label>,
 }
 
@@ -40,10 +41,10 @@ pub(crate) struct Book {
 /// A new socket.
 pub(crate) struct Bound {
     pub id: usize,
-    pub socket: TcpListener,
+    pub socket: Listening,
     pub label: Arc<Label>,
     spot: Spot,
-    local: SocketAddr,
+    local: Address,
 }
 
 /// How the sockets change.
@@ -53,10 +54,10 @@ pub(crate) struct Change {
     pub new: Vec<Bound>,
     pub relabel: Vec<(usize, Arc<Label>)>,
     pub failed: Vec<BindFailure>,
-    /// Ports of sockets that will be closed: an address in use there may be free afterwards.
-    leaving: Vec<u16>,
-    asked: Vec<(usize, SocketAddr, Spot, Arc<Label>)>,
-    refused: Vec<(usize, SocketAddr, Spot, Arc<Label>)>,
+    /// Addresses of sockets that will be closed: one that is in use may be free afterwards.
+    leaving: Vec<Address>,
+    asked: Vec<(usize, Address, Spot, Arc<Label>)>,
+    refused: Vec<(usize, Address, Spot, Arc<Label>)>,
 }
 
 impl Book {
@@ -71,7 +72,7 @@ impl Book {
             let spot = spot(bind);
             if let Some(other) = taken.insert(spot.clone(), Arc::clone(&bind.listener)) {
                 let reason = format!("the address is that of Listener/{other} already");
-                change.failed.push(BindFailure { listener: Arc::clone(&bind.listener), address: bind.address, reason });
+                change.failed.push(BindFailure { listener: Arc::clone(&bind.listener), address: bind.address.clone(), reason });
                 taken.insert(spot, other);
                 continue;
             }
@@ -80,13 +81,13 @@ impl Book {
                 Some(entry) => change.relabel.push((entry.id, Arc::new(label))),
                 None => {
                     self.next += 1;
-                    change.asked.push((self.next, bind.address, spot, Arc::new(label)));
+                    change.asked.push((self.next, bind.address.clone(), spot, Arc::new(label)));
                 }
             }
         }
         let leaving = || self.entries.iter().filter(|(spot, _)| !taken.contains_key(spot));
         change.close = leaving().map(|(_, entry)| entry.id).collect();
-        change.leaving = leaving().map(|(spot, _)| spot.0.port()).collect();
+        change.leaving = leaving().map(|(spot, _)| spot.0.clone()).collect();
         change
     }
 
@@ -102,7 +103,7 @@ impl Book {
     pub fn enter(&mut self, new: &[Bound], relabel: &[(usize, Arc<Label>)], close: &[usize]) {
         self.entries.retain(|_, entry| !close.contains(&entry.id));
         for bound in new {
-            let entry = Entry { id: bound.id, local: bound.local, label: Arc::clone(&bound.label) };
+            let entry = Entry { id: bound.id, local: bound.local.clone(), label: Arc::clone(&bound.label) };
             self.entries.insert(bound.spot.clone(), entry);
         }
         for (id, label) in relabel {
@@ -116,8 +117,8 @@ impl Book {
     }
 
     /// Listener, facet and address of each socket.
-    pub fn addresses(&self) -> Vec<(Arc<str>, u32, SocketAddr)> {
-        self.entries.values().map(|entry| (Arc::clone(&entry.label.listener), entry.label.facet, entry.local)).collect()
+    pub fn addresses(&self) -> Vec<(Arc<str>, u32, Address)> {
+        self.entries.values().map(|entry| (Arc::clone(&entry.label.listener), entry.label.facet, entry.local.clone())).collect()
     }
 }
 
@@ -130,9 +131,9 @@ impl Change {
     /// Binds the new sockets.
     pub fn bind_all(&mut self) {
         for (id, address, spot, label) in std::mem::take(&mut self.asked) {
-            match listen(address) {
+            match listen(&address) {
                 Ok((socket, local)) => self.new.push(Bound { id, socket, label, spot, local }),
-                Err(error) if error.kind() == ErrorKind::AddrInUse && self.leaving.contains(&address.port()) => {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && self.leaving.iter().any(|leaving| leaving.may_clash(&address)) => {
                     self.refused.push((id, address, spot, label))
                 }
                 Err(error) => self.fail(&label, address, &error),
@@ -143,17 +144,19 @@ impl Change {
     /// Binds what overlapped with sockets that are closed now (0.0.0.0 gave way to 127.0.0.1, say).
     pub fn bind_again(&mut self) {
         for (id, address, spot, label) in std::mem::take(&mut self.refused) {
-            match listen(address) {
+            match listen(&address) {
                 Ok((socket, local)) => self.new.push(Bound { id, socket, label, spot, local }),
                 Err(error) => self.fail(&label, address, &error),
             }
         }
     }
 
-    fn fail(&mut self, label: &Label, address: SocketAddr, error: &io::Error) {
+    fn fail(&mut self, label: &Label, address: Address, error: &io::Error) {
         let reason = match error.kind() {
             ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
             ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+            ErrorKind::PermissionDenied if address.ip().is_none() => "this user may not make files there".to_owned(),
+            ErrorKind::NotFound if address.ip().is_none() => "there is no such directory".to_owned(),
             ErrorKind::PermissionDenied => "this user may not listen there; ports below 1024 need a privilege".to_owned(),
             _ => error.to_string(),
         };
@@ -161,8 +164,15 @@ impl Change {
     }
 }
 
+fn listen(address: &Address) -> io::Result<(Listening, Address)> {
+    match address {
+        Address::Ip(address) => listen_on(*address).map(|(socket, local)| (Listening::Tcp(socket), local.into())),
+        Address::Unix { path, mode } => listen_at(path, *mode).map(|socket| (socket, address.clone())),
+    }
+}
+
 /// A listening socket. What is set on it holds for all that it accepts (Linux copies these options), so that accepting costs no more calls.
-fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+fn listen_on(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
@@ -184,7 +194,7 @@ mod tests {
 
     #[test]
     fn accepted_sockets_have_what_their_listener_has() {
-        let (listener, local) = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let (listener, local) = listen_on(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let _client = std::net::TcpStream::connect(local).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.nodelay().unwrap());

@@ -2,10 +2,10 @@
 
 use crate::acceptor::Label;
 use crate::dial::Dial;
+use crate::stream::Stream;
 use crate::sys::Pipe;
 use crate::timers::Armed;
 use crate::tls::Tls;
-use mio::net::TcpStream;
 use std::sync::Arc;
 use wire::{Key, Peer, Side, TlsStart};
 
@@ -44,7 +44,7 @@ pub(crate) enum Origin {
 /// One connection of a worker.
 pub(crate) struct Conn {
     /// `None` while its name is being resolved.
-    pub socket: Option<TcpStream>,
+    pub socket: Option<Stream>,
     pub family: usize,
     pub side: Side,
     pub life: Life,
@@ -97,7 +97,7 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub fn new(socket: Option<TcpStream>, family: usize, side: Side, life: Life, peer: Peer, origin: Origin) -> Conn {
+    pub fn new(socket: Option<Stream>, family: usize, side: Side, life: Life, peer: Peer, origin: Origin) -> Conn {
         Conn {
             socket,
             family,

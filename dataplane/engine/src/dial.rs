@@ -2,11 +2,12 @@
 
 use crate::conn::{Conn, Life, Origin};
 use crate::net::Net;
+use crate::stream::{NOWHERE, Stream};
 use crate::timers::Timer;
+use mio::Token;
 use mio::net::TcpStream;
-use mio::{Interest, Token};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::{Key, Nanos, Peer, Side, Target, TlsStart, Why};
 
@@ -35,8 +36,7 @@ impl Net {
     /// Begins a dial. Nothing is reported before the protocol returns.
     pub fn start_dial(&mut self, target: &Target, tag: u64) -> Key {
         self.stats.dials.add(1);
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let peer = Peer::plain(nowhere, nowhere);
+        let peer = Peer::plain(NOWHERE, NOWHERE);
         let literal = target.host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
         let deadline = self.now + target.connect_timeout;
         let dial = Dial { tag, target: target.clone(), addresses: Vec::from_iter(literal), deadline, last: "no address".into() };
@@ -90,9 +90,10 @@ impl Net {
     }
 
     fn connect(&mut self, key: Key, address: SocketAddr) -> io::Result<()> {
-        let mut socket = TcpStream::connect(address)?;
+        let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
-        self.registry.register(&mut socket, token(key), Interest::READABLE | Interest::WRITABLE)?;
+        let mut socket = Stream::Tcp(socket);
+        socket.register(&self.registry, token(key))?;
         if let Some(conn) = self.table.get_mut(key) {
             conn.peer.remote = address;
             conn.socket = Some(socket);
@@ -114,7 +115,7 @@ impl Net {
     /// An event for a connecting socket: true when it is up, with TLS still to come where that is wanted.
     pub fn is_up(&mut self, key: Key) -> bool {
         let Some(conn) = self.table.get_mut(key) else { return false };
-        let (remote, Some(socket)) = (conn.peer.remote, conn.socket.as_ref()) else { return false };
+        let (remote, Some(Stream::Tcp(socket))) = (conn.peer.remote, conn.socket.as_ref()) else { return false };
         let failed = match socket.take_error() {
             Ok(Some(error)) | Err(error) => error,
             Ok(None) => match socket.peer_addr().and_then(|_| socket.local_addr()) {

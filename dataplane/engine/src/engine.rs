@@ -8,22 +8,21 @@ use crate::mailbox::{Mail, Mailbox};
 use crate::net::Net;
 use crate::resolver::Resolver;
 use crate::stats::Stats;
+use crate::stream::Listening;
 use crate::timers::Timers;
 use crate::upcalls::{UpcallSink, Upcalls};
 use crate::worker::{WAKER, Worker};
-use mio::net::TcpListener;
 use mio::{Poll, Waker};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use wire::metrics::Registry;
-use wire::{Bind, Conf, Family, Key};
+use wire::{Address, Bind, Conf, Family, Key};
 
 /// How long `apply` waits for a thread to take what it was given. A turn takes microseconds; a worker that is silent for so long hangs, and
 /// whoever applies must not hang with it.
@@ -59,7 +58,7 @@ pub struct BindFailure {
     /// The Listener's name.
     pub listener: Arc<str>,
     /// Its address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// For people: what to do about it.
     pub reason: String,
 }
@@ -133,7 +132,7 @@ impl Engine {
         self.configure(confs);
         let Change { new, relabel, failed, close, .. } = change;
         book.enter(&new, &relabel, &close);
-        let new: Vec<(usize, TcpListener, Arc<Label>)> = new.into_iter().map(|bound| (bound.id, bound.socket, bound.label)).collect();
+        let new: Vec<(usize, Listening, Arc<Label>)> = new.into_iter().map(|bound| (bound.id, bound.socket, bound.label)).collect();
         self.order(|done| Order::Install { new, relabel, done });
         failed
     }
@@ -158,7 +157,7 @@ impl Engine {
     }
 
     /// The sockets that listen: listener, facet, and the address, with the port that the system chose where 0 was asked for.
-    pub fn addresses(&self) -> Vec<(Arc<str>, u32, SocketAddr)> {
+    pub fn addresses(&self) -> Vec<(Arc<str>, u32, Address)> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner).addresses()
     }
 

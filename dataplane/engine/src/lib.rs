@@ -32,6 +32,7 @@ pub mod relay;
 mod resolver;
 mod serve;
 mod stats;
+mod stream;
 mod sys;
 mod timers;
 mod tls;

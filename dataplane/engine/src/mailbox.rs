@@ -1,8 +1,8 @@
 //! What other threads send to a worker. Bounded, except for the few orders of the engine itself.
 
 use crate::acceptor::Label;
+use crate::stream::Stream;
 use mio::Waker;
-use mio::net::TcpStream;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ const MAX_MAIL: usize = 4096;
 /// A message to a worker.
 pub(crate) enum Mail {
     /// The acceptor has a new client.
-    Accepted { stream: TcpStream, remote: SocketAddr, label: Arc<Label> },
+    Accepted { stream: Stream, remote: SocketAddr, label: Arc<Label> },
     /// The brain's answer to an upcall.
     Answer { key: Key, number: u64, body: Option<Vec<u8>> },
     /// From the same family on another worker.

@@ -3,9 +3,9 @@
 use crate::conn::{Conn, Life};
 use crate::net::Net;
 use crate::stats;
+use crate::stream::Stream;
 use crate::timers::Timer;
 use crate::{certificate, write};
-use mio::net::TcpStream;
 use rustls::{ClientConnection, Connection, ServerConnection};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Tls {
     }
 
     /// Sends records, sealing `out` from `from` on, until all is sent or the kernel takes no more.
-    pub fn push(&mut self, socket: &TcpStream, writable: &mut bool, out: &[u8], from: &mut usize) -> io::Result<()> {
+    pub fn push(&mut self, socket: &Stream, writable: &mut bool, out: &[u8], from: &mut usize) -> io::Result<()> {
         loop {
             while self.session.wants_write() {
                 self.session.write_tls(&mut self.records)?;

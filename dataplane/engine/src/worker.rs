@@ -9,10 +9,10 @@ use crate::dial;
 use crate::mailbox::{Mail, Mailbox};
 use crate::net::Net;
 use crate::serve::{Core, Served};
+use crate::stream::Stream;
 use crate::timers::Timer;
 use mio::event::Event as Readiness;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -167,7 +167,7 @@ impl Worker {
         self.core.run(family, |protocol, net| protocol.configure(net, Arc::clone(conf)));
     }
 
-    fn accepted(&mut self, mut stream: TcpStream, remote: SocketAddr, label: Arc<Label>) {
+    fn accepted(&mut self, mut stream: Stream, remote: SocketAddr, label: Arc<Label>) {
         let net = &mut self.core.net;
         net.stats.accepted.add(1);
         // Fails only for a client that is gone already; then the address is of no use to anyone.
@@ -176,7 +176,7 @@ impl Worker {
         let (family, tls) = (label.family, label.tls.clone());
         let conn = Conn::new(None, family, Side::Client, Life::Handshaking, peer, Origin::Accepted(label));
         let key = net.add(conn);
-        if let Err(error) = net.registry.register(&mut stream, dial::token(key), Interest::READABLE | Interest::WRITABLE) {
+        if let Err(error) = stream.register(&net.registry, dial::token(key)) {
             (self.core.log)(&format!("client {remote} refused: {error}"));
             return net.discard(key);
         }

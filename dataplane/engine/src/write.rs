@@ -4,7 +4,7 @@ use crate::buffers::is_wasteful;
 use crate::conn::{Conn, Life};
 use crate::net::Net;
 use crate::stats;
-use mio::net::TcpStream;
+use crate::stream::Stream;
 use socket2::SockRef;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
@@ -12,7 +12,7 @@ use wire::limits::LOW_WATER;
 use wire::{Key, Side, Why};
 
 /// One send, with the signal interrupted ones repeated. `more` lets the kernel wait (200 ms at most) for bytes that fill the segment.
-pub(crate) fn send(socket: &TcpStream, bytes: &[u8], more: bool) -> io::Result<usize> {
+pub(crate) fn send(socket: &Stream, bytes: &[u8], more: bool) -> io::Result<usize> {
     loop {
         match SockRef::from(socket).send_with_flags(bytes, flags(more)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -167,7 +167,7 @@ fn push(conn: &mut Conn) -> io::Result<()> {
 }
 
 /// Sends `bytes` from `sent` on, to the end or to "would block".
-pub(crate) fn push_bytes(socket: &TcpStream, writable: &mut bool, bytes: &[u8], sent: &mut usize, more: bool) -> io::Result<()> {
+pub(crate) fn push_bytes(socket: &Stream, writable: &mut bool, bytes: &[u8], sent: &mut usize, more: bool) -> io::Result<()> {
     while *writable && *sent < bytes.len() {
         match send(socket, &bytes[*sent..], more) {
             Ok(n) => *sent += n,

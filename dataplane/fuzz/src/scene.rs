@@ -98,5 +98,5 @@ fn endpoints(cluster: &str, port: u32) -> skeleton::ClusterLoadAssignment {
 
 fn address(port: u32) -> skeleton::Address {
     let socket = skeleton::SocketAddress { address: "127.0.0.1".into(), port_value: port, ..skeleton::SocketAddress::default() };
-    skeleton::Address { socket_address: Some(socket) }
+    skeleton::Address { address: Some(skeleton::address::Address::SocketAddress(socket)) }
 }

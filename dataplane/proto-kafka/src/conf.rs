@@ -8,7 +8,7 @@ use rustls_pki_types::ServerName;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use wire::{Bind, Chain, MILLIS, Nanos, Target, TlsClient};
+use wire::{Address, Bind, Chain, MILLIS, Nanos, Target, TlsClient};
 
 /// The widest range of broker ports: each is a socket of its own, and node ids are small where people choose them.
 pub const MAX_BROKER_PORTS: usize = 1024;
@@ -85,7 +85,7 @@ pub fn compile(context: &Context<'_>) -> Compiled {
     }
     let mut conf = KafkaConf::default();
     let mut binds = Vec::new();
-    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let mut taken: BTreeMap<Address, String> = BTreeMap::new();
     for one in &found {
         match listener(context, one, &backends).and_then(|(listener, wanted)| claim(&mut taken, one, &wanted).map(|()| (listener, wanted))) {
             Ok((listener, wanted)) => {
@@ -129,12 +129,12 @@ fn listener(
         .get(&filter.backend)
         .ok_or_else(|| Invalid::new("backend", format!("there is no KafkaCluster {:?} in force; add it or mend it", filter.backend)))?;
     let (first, last) = range(filter)?;
+    let own = one.address.ip().ok_or_else(|| Invalid::new("address", "is a path; Kafka's clients are told hosts and ports, give an address"))?;
     let name: Arc<str> = one.entry.name.as_str().into();
     let tls = context.tls_server(filter.tls.as_ref())?;
-    let bind =
-        |facet: u32, port: u16| Bind { listener: Arc::clone(&name), facet, address: SocketAddr::new(one.address.ip(), port), tls: tls.clone() };
+    let bind = |facet: u32, port: u16| Bind { listener: Arc::clone(&name), facet, address: SocketAddr::new(own.ip(), port).into(), tls: tls.clone() };
     let brokers = (first..=last).enumerate().map(|(node, port)| bind(1 + node as u32, port));
-    let binds = std::iter::once(bind(0, one.address.port())).chain(brokers).collect();
+    let binds = std::iter::once(bind(0, own.port())).chain(brokers).collect();
     let listener = Listener {
         name: Arc::clone(&name),
         backend: Arc::clone(backend),
@@ -166,7 +166,7 @@ fn range(filter: &KafkaProxy) -> Result<(u16, u16), Invalid> {
 }
 
 /// Two sockets on one address would be two listeners' fault; the later one by name is told.
-fn claim(taken: &mut BTreeMap<SocketAddr, String>, one: &ListenerOf<KafkaProxy>, wanted: &[Bind]) -> Result<(), Invalid> {
+fn claim(taken: &mut BTreeMap<Address, String>, one: &ListenerOf<KafkaProxy>, wanted: &[Bind]) -> Result<(), Invalid> {
     let mut own = BTreeMap::new();
     for bind in wanted {
         let other = own.get(&bind.address).or_else(|| taken.get(&bind.address));
@@ -174,7 +174,7 @@ fn claim(taken: &mut BTreeMap<SocketAddr, String>, one: &ListenerOf<KafkaProxy>,
             let what = if bind.facet == 0 { "its address".to_string() } else { format!("port of broker {}", bind.facet - 1) };
             return Err(Invalid::new("broker_port_first", format!("{} ({what}) is taken by Listener {other}; move the range", bind.address)));
         }
-        own.insert(bind.address, one.entry.name.clone());
+        own.insert(bind.address.clone(), one.entry.name.clone());
     }
     taken.append(&mut own);
     Ok(())
@@ -190,11 +190,11 @@ mod tests {
 
     fn one(name: &str) -> ListenerOf<KafkaProxy> {
         let entry = Entry { type_url: types::LISTENER, name: name.into(), version: "1".into(), value: () };
-        ListenerOf { entry, address: SocketAddr::from(([127, 0, 0, 1], 9092)), filter: KafkaProxy::default() }
+        ListenerOf { entry, address: SocketAddr::from(([127, 0, 0, 1], 9092)).into(), filter: KafkaProxy::default() }
     }
 
     fn bind(facet: u32, port: u16) -> Bind {
-        Bind { listener: "a".into(), facet, address: SocketAddr::from(([127, 0, 0, 1], port)), tls: None }
+        Bind { listener: "a".into(), facet, address: SocketAddr::from(([127, 0, 0, 1], port)).into(), tls: None }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub fn compile(context: &Context<'_>) -> Compiled {
     for of in listeners.iter().filter(|of| of.filter.engine() != Engine::Mysql) {
         match listener(context, of, &databases) {
             Ok(listener) => {
-                let bind = Bind { listener: listener.name.clone(), facet: 0, address: of.address, tls: None };
+                let bind = Bind { listener: listener.name.clone(), facet: 0, address: of.address.clone(), tls: None };
                 binds.push(bind);
                 conf.listeners.insert(listener.name.clone(), Arc::new(listener));
             }

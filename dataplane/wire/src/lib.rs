@@ -16,6 +16,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod address;
 mod cursor;
 pub mod der;
 mod fault;
@@ -31,6 +32,7 @@ pub mod sim;
 #[cfg(any(test, feature = "sim"))]
 pub mod transcript;
 
+pub use address::Address;
 pub use cursor::{Cursor, Short};
 pub use fault::{Fault, Whose};
 pub use io::{Close, Io, Peer, STREAM, Target, TlsClient, TlsServer, TlsStart, Upcall};

@@ -1,11 +1,11 @@
 //! What a protocol implements.
 
+use crate::address::Address;
 use crate::fault::Fault;
 use crate::io::{Io, TlsServer};
 use crate::key::{Key, Nanos};
 use crate::metrics::Registry;
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A family's compiled configuration; the family knows its type.
@@ -39,7 +39,7 @@ pub struct Bind {
     /// Tells the sockets of one listener apart: 0 the listener's own address, Kafka: 1 + the broker's number.
     pub facet: u32,
     /// Where.
-    pub address: SocketAddr,
+    pub address: Address,
     /// TLS from the first byte on.
     pub tls: Option<TlsServer>,
 }

@@ -64,7 +64,7 @@ pub fn bind(listener: &str) -> Bind {
 }
 
 pub fn bind_at(listener: &str, address: SocketAddr) -> Bind {
-    Bind { listener: listener.into(), facet: 0, address, tls: None }
+    Bind { listener: listener.into(), facet: 0, address: address.into(), tls: None }
 }
 
 impl Rig {
@@ -79,7 +79,7 @@ impl Rig {
     }
 
     pub fn address(&self, listener: &str) -> SocketAddr {
-        self.engine.addresses().into_iter().find(|(name, ..)| **name == *listener).map(|(.., address)| address).unwrap()
+        self.engine.addresses().into_iter().find(|(name, ..)| **name == *listener).and_then(|(.., address)| address.ip()).unwrap()
     }
 
     /// The sum of a counter over all workers and labels.

@@ -134,7 +134,7 @@ fn server(port: u32, role: &str) -> skeleton::LbEndpoint {
 
 fn address(port: u32) -> Option<skeleton::Address> {
     let socket = skeleton::SocketAddress { address: "127.0.0.1".into(), port_value: port };
-    Some(skeleton::Address { socket_address: Some(socket) })
+    Some(skeleton::Address { address: Some(skeleton::address::Address::SocketAddress(socket)) })
 }
 
 fn secret(name: &str, value: &str) -> Raw {
