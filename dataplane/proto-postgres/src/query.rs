@@ -9,6 +9,7 @@ use crate::machine::Postgres;
 use crate::message;
 use crate::route::Known;
 use crate::server::{Expect, Undo};
+use sql::effect::glance::is_plain_select;
 use sql::effect::{State, Transaction};
 use sql::plan::Target;
 use sql::{Effect, Flow, Lexed, Lexer, Settings, ShardId, Values};
@@ -260,6 +261,9 @@ pub fn is_utf8(client: &Client) -> bool {
 fn read_effects(client: &mut Client, lexer: &mut Lexer, sql: &[u8]) {
     let mut at = 0;
     client.class = Class::Read;
+    if is_plain_select(sql) {
+        return;
+    }
     while at < sql.len() {
         let Ok(lexed) = lexer.scan(sql.get(at..).unwrap_or_default(), Settings::default()) else {
             // The server will judge it; what it may do to the session cannot be told.
