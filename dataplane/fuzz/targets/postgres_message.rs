@@ -6,4 +6,5 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     proto_postgres::scan_frontend(data);
     proto_postgres::scan_backend(data);
+    proto_postgres::scan_auth(data);
 });

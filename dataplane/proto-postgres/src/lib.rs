@@ -88,6 +88,12 @@ pub fn scan_frontend(bytes: &[u8]) {
     });
 }
 
+/// For the fuzzer: reads bytes as a certificate and as the messages of a SCRAM exchange; must not panic.
+pub fn scan_auth(bytes: &[u8]) {
+    let _ = auth::end_point(bytes);
+    auth::scram::scan(bytes);
+}
+
 /// For the fuzzer: reads bytes as backend messages; must neither panic nor loop.
 pub fn scan_backend(bytes: &[u8]) {
     scan(bytes, message::backend_limit, |_, body| {

@@ -210,6 +210,20 @@ impl Client {
     }
 }
 
+/// For the fuzzer: bytes as either side's messages, up to a line feed the first one, behind it the last one.
+pub fn scan(bytes: &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (first, last) = (&bytes[..end], bytes.get(end + 1..).unwrap_or_default());
+    let keys = Keys::mock([1; 32], [2; 32]);
+    for binding in [Binding::None, Binding::Offered, Binding::Chosen(b"data")] {
+        if let Ok((challenge, _)) = challenge(first, &keys, &[3; 18], binding) {
+            let _ = challenge.verify(last, &keys);
+        }
+    }
+    let (client, _) = Client::start(&[3; 18], Bind::To(b"data"));
+    let _ = client.is_server_proven(last);
+}
+
 /// The attribute at a place: RFC 5802 fixes their order.
 fn attribute<'a>(message: &'a str, place: usize, name: &str) -> Option<&'a str> {
     message.split(',').nth(place)?.strip_prefix(name)
