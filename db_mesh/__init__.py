@@ -1,6 +1,6 @@
 """The SQL family: PostgreSQL, sharding, the planner."""
 
-from mesh_core.registry import Registry, UpcallHandler
+from mesh_core.registry import Prober, Registry, UpcallHandler
 from xds.messages import type_url
 
 
@@ -10,6 +10,13 @@ def register(registry: Registry) -> None:
 
     model.register(registry.kinds)
     registry.upcall("plan", _planner, needed_by=type_url("midstream.sql.v1.Database"))
+    registry.prober(_prober, needed_by=type_url("midstream.sql.v1.Database"))
+
+
+def _prober() -> Prober:
+    from db_mesh.probe import Prober
+
+    return Prober()
 
 
 def _planner() -> UpcallHandler:

@@ -46,10 +46,25 @@ class Resources:
 
 
 async def connect(resources: Resources, database: Message, shard: Message) -> Any:
-    """An asyncpg connection to the shard's primary. Raises Unreachable."""
+    """An asyncpg connection to the shard's primary: of several servers the one that says so. Raises Unreachable."""
+    places = _places(resources, shard)
+    failed = [f"shard {shard.name} has no endpoint"]
+    for host, port in places:
+        try:
+            connection = await connect_to(resources, database, shard, host, port)
+        except Unreachable as error:
+            failed.append(str(error))
+            continue
+        if len(places) == 1 or not await _is_standby(connection):
+            return connection
+        failed.append(f"shard {shard.name} at {host}:{port} is a standby")
+    raise Unreachable("; ".join(failed[-len(places) :]))
+
+
+async def connect_to(resources: Resources, database: Message, shard: Message, host: str, port: int) -> Any:
+    """An asyncpg connection to that server of the shard. Raises Unreachable."""
     import asyncpg
 
-    host, port = _primary(resources, shard)
     user, password = _credentials(resources, database)
     try:
         return await asyncpg.connect(
@@ -68,16 +83,30 @@ async def connect(resources: Resources, database: Message, shard: Message) -> An
         raise Unreachable(f"shard {shard.name} at {host}:{port}: {error or type(error).__name__}") from error
 
 
-def _primary(resources: Resources, shard: Message) -> tuple[str, int]:
+async def _is_standby(connection: Any) -> bool:
+    import asyncpg
+
+    try:
+        is_standby = await connection.fetchval("select pg_is_in_recovery()")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        is_standby = True
+    if is_standby:
+        connection.terminate()
+    return is_standby
+
+
+def _places(resources: Resources, shard: Message) -> list[tuple[str, int]]:
+    """Host and port of the shard's servers, those that are said to be the primary first."""
     assignment = resources.get("envoy.config.endpoint.v3.ClusterLoadAssignment", shard.cluster)
+    places: list[tuple[bool, str, int]] = []
     for locality in assignment.endpoints if assignment is not None else ():
         for one in locality.lb_endpoints:
             metadata = one.metadata.filter_metadata
             role = metadata["midstream"].fields["role"].string_value if "midstream" in metadata else ""
-            if role in ("", "primary"):
-                address = one.endpoint.address.socket_address
-                return address.address, address.port_value
-    raise Unreachable(f"shard {shard.name} has no primary endpoint")
+            address = one.endpoint.address.socket_address
+            if role != "deposed":
+                places.append((role == "replica", address.address, address.port_value))
+    return [(host, port) for _, host, port in sorted(places, key=lambda place: place[0])]
 
 
 def _credentials(resources: Resources, database: Message) -> tuple[str, str | None]:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from mesh_core.compile import kinds
 from mesh_core.model.kinds import Kinds
-from xds.protocol.client import Held
+from xds.protocol.client import Held, Key
 
 
 class UpcallHandler(Protocol):
@@ -21,6 +21,19 @@ class UpcallHandler(Protocol):
         """Ends what it has open."""
 
 
+class Prober(Protocol):
+    """Looks after the back ends of one family. Lives in the asyncio loop of a sidecar without a control plane."""
+
+    def configure(self, resources: Iterable[Held]) -> None:
+        """What is configured; called before the first look and after every change."""
+
+    async def look(self) -> dict[Key, Held]:
+        """One round: the resources that are to be in force instead of the configured ones. Raises nothing."""
+
+    async def close(self) -> None:
+        """Ends what it has open."""
+
+
 class Registry:
     """The kinds of objects and listeners, and who answers which topic of upcalls.
 
@@ -31,6 +44,16 @@ class Registry:
         self.kinds: Kinds = kinds()
         self._makers: dict[str, Callable[[], UpcallHandler]] = {}
         self._needed_by: dict[str, str] = {}
+        self._probers: dict[str, Callable[[], Prober]] = {}
+
+    def prober(self, make: Callable[[], Prober], needed_by: str) -> None:
+        """Registers the maker of what looks after the back ends of these resources (a type URL)."""
+        self._probers[needed_by] = make
+
+    def probers(self, resources: Iterable[Held]) -> dict[str, Callable[[], Prober]]:
+        """The makers that these resources need, by type URL."""
+        types = {held.type_url for held in resources}
+        return {needed: make for needed, make in self._probers.items() if needed in types}
 
     def upcall(self, topic: str, make: Callable[[], UpcallHandler], needed_by: str) -> None:
         """Registers the maker of a topic's handler. Raises ValueError when the topic has one.

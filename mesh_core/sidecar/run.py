@@ -19,6 +19,7 @@ from mesh_core.sidecar.admin import Admin
 from mesh_core.sidecar.brain import Brain
 from mesh_core.sidecar.follow import Follower
 from mesh_core.sidecar.last_good import LastGood
+from mesh_core.sidecar.probing import Probing
 from mesh_core.sidecar.state import State
 
 log = structlog.get_logger()
@@ -66,6 +67,7 @@ class Sidecar:
         brain = Brain(dataplane, self._registry)
         brain.start()
         self._state = State(dataplane, brain)
+        self._probing = Probing(self._state, self._registry)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -94,6 +96,7 @@ class Sidecar:
             follower = Follower(self._state, last_good, self._options.control, self._options.node, self._announce)
             tasks.append(asyncio.create_task(follower.run()))
         else:
+            tasks.append(asyncio.create_task(self._probing.run()))
             self._announce()
         stopped = asyncio.create_task(self._stop.wait())
         done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +111,7 @@ class Sidecar:
         path = self._options.config
         assert path is not None
         configuration = load(path, self._registry.kinds)
-        refusals = self._state.apply(configuration.held(), f"file {path}")
+        refusals = self._state.apply(self._probing.configure(configuration.held()), f"file {path}")
         if refusals:
             raise Invalid(configuration.blame.problem(refusal) for refusal in refusals)
 
