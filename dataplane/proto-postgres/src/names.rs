@@ -1,6 +1,13 @@
-//! A server knows prepared statements by names of ours; in what it says of them the client has to find its own.
+//! A server knows prepared statements by names of ours: in what it says of them the client has to find its own, and what the client says of
+//! them in SQL has to be done here.
 
 use crate::client::Client;
+use crate::front::Step;
+use crate::machine::Postgres;
+use crate::message::{c_string, frame, query};
+use crate::server::Expect;
+use sql::Lexer;
+use wire::Io;
 
 const PREFIX: &[u8] = b"\"ms_";
 /// 128 bits.
@@ -14,4 +21,51 @@ pub fn reword(client: &Client, body: &[u8]) -> Option<Vec<u8>> {
     let id = u128::from_str_radix(digits, 16).ok()?;
     let (name, _) = client.statements.iter().find(|(_, statement)| statement.prepared.id == id)?;
     Some([&body[..at], name, &body[end..]].concat())
+}
+
+/// A name that no client's statement has on a server, nor any content.
+const GONE: &[u8] = b"ms_gone";
+
+/// The statement of the protocol that a query deallocates, as drivers do where their libpq has no Close (psycopg on libpq before 17).
+pub fn deallocated<'a>(client: &Client, lexer: &'a mut Lexer, sql: &[u8]) -> Option<&'a [u8]> {
+    // Asked for each query, so the first byte decides as a rule.
+    if client.statements.is_empty() || !matches!(sql.first(), Some(b'd' | b'D')) {
+        return None;
+    }
+    let lexed = lexer.scan(sql, sql::Settings::default()).ok()?;
+    if lexed.end < sql.len() {
+        return None;
+    }
+    let mut words = lexed.words().skip_while(|word| *word == b"deallocate").filter(|word| *word != b"prepare");
+    let is_deallocate = lexed.words().next() == Some(b"deallocate");
+    let name = words.next().filter(|_| is_deallocate)?;
+    client.statements.contains_key(name).then_some(name)
+}
+
+impl Postgres {
+    /// The client forgets its statement; the server keeps it, for others, and deallocates an empty one in its place: so the answer is the
+    /// server's own, whatever the state of the transaction.
+    pub(crate) fn deallocate(&mut self, io: &mut dyn Io, client: &mut Client, name: &[u8]) -> Step {
+        if self.is_doubtful(io, client, name) {
+            return Step::Parked;
+        }
+        let Some(key) = self.connection(io, client, None) else { return Step::Parked };
+        self.release_parses(io, client, key);
+        let Some(server) = self.servers.get_mut(key) else { return Step::Done };
+        let out = io.out(key);
+        frame(out, b'C', |out| {
+            out.push(b'S');
+            c_string(out, GONE);
+        });
+        frame(out, b'P', |out| {
+            c_string(out, GONE);
+            out.extend_from_slice(&[0, 0, 0]);
+        });
+        server.expect.push_back(Expect::CloseQuiet(false));
+        server.expect.push_back(Expect::Parse { named: None, undo: None });
+        client.statements.remove(name);
+        let mut deallocate = Vec::new();
+        query(&mut deallocate, b"DEALLOCATE ms_gone");
+        self.query_to(io, client, None, &deallocate)
+    }
 }

@@ -7,6 +7,7 @@ use crate::front::Step;
 use crate::hello::fatal;
 use crate::machine::Postgres;
 use crate::message;
+use crate::names::deallocated;
 use crate::route::Known;
 use crate::server::{Expect, Undo};
 use sql::effect::glance::is_plain_select;
@@ -39,6 +40,11 @@ impl Postgres {
         };
         // Taken, so that its buffers can be read while everything else changes.
         let mut lexer = std::mem::take(&mut self.lexer);
+        if let Some(name) = deallocated(client, &mut lexer, sql) {
+            let step = self.deallocate(io, client, name);
+            self.lexer = lexer;
+            return Ok(step);
+        }
         let routed = if client.listener.is_planned() {
             self.route_query(io, client, &mut lexer, sql)
         } else {
@@ -66,7 +72,7 @@ impl Postgres {
         self.query_to(io, client, None, front)
     }
 
-    fn query_to(&mut self, io: &mut dyn Io, client: &mut Client, shard: Option<ShardId>, frame: &[u8]) -> Step {
+    pub(crate) fn query_to(&mut self, io: &mut dyn Io, client: &mut Client, shard: Option<ShardId>, frame: &[u8]) -> Step {
         let Some(server) = self.connection(io, client, shard) else { return Step::Parked };
         if client.session.reads_sequence
             && let Err(error) = self.reads_sequence(io, client, server)

@@ -229,6 +229,14 @@ EXTENDED = {
     "a transaction in one batch": [step(run("begin"), run("select 1"), run("commit"), SYNC), *sql("select 2")],
     "several statements in a Parse": [step(parse("select 1; select 2"), SYNC), *sql("select 1")],
     "a Query forgets the unnamed statement": [step(parse("select 1"), SYNC), *sql("select 2"), step(bind(), execute(), SYNC)],
+    "deallocated by SQL": [
+        step(parse("select 1", "d"), parse("select 2", "D e"), SYNC),
+        *sql("deallocate d", 'DEALLOCATE PREPARE "D e"', "deallocate d", "deallocate nosuch"),
+        step(bind(name="d"), SYNC),
+        step(parse("select 3", "d"), bind(name="d"), execute(), SYNC),
+        *sql("begin", "selekt", "deallocate d", "rollback", "deallocate all"),
+        step(bind(name="d"), SYNC),
+    ],
     "the unnamed statement again": [
         step(parse("select set_config('application_name', $1, false)"), bind(b"one"), execute(), SYNC),
         step(bind(b"two"), execute(), SYNC),
