@@ -15,7 +15,7 @@ use crate::stale::Telling;
 use crate::statement::{Handle, Prepared};
 use sql::effect::Transaction;
 use sql::plan::Target;
-use sql::{Flow, ShardId, Values};
+use sql::{Flow, ShardId, Values, Verb};
 use std::rc::Rc;
 use wire::{Fault, Io, Key};
 
@@ -61,6 +61,9 @@ impl Postgres {
                 self.release_parses(io, client, server);
                 if let Err(step) = self.provide(io, client, server, b'B', &handle, !names.statement.is_empty()) {
                     return Ok(step);
+                }
+                if prepared.effect.as_ref().is_some_and(|effect| effect.verb == Verb::Execute) {
+                    self.provide_executed(io, client, server, prepared);
                 }
                 self.bind_on(io, client, server, handle, whole, names);
             }

@@ -9,6 +9,7 @@ use crate::front::Step;
 use crate::hello::fatal;
 use crate::machine::Postgres;
 use crate::message::{self, Parse, frame, kind_and_name};
+use crate::names::executing;
 use crate::query::{is_local, local};
 use crate::server::{Expect, Server, Undo};
 use crate::stale::Telling;
@@ -42,6 +43,9 @@ impl Postgres {
             self.refuse(io, client, b'P', error);
             return Ok(Step::Done);
         }
+        // Where tables lie on shards, or filters judge, nobody would look at what it executes.
+        let executing = if client.listener.is_planned() { None } else { executing(client, parse.sql) };
+        let parse = Parse { sql: executing.as_deref().unwrap_or(parse.sql), ..parse };
         let scope = if parse.name.is_empty() { 0 } else { client.scope() };
         let handle = self.interned.parse(&parse, scope, &mut self.lexer);
         let is_held = client.server.is_none() && client.listener.database.rules.is_sharded();

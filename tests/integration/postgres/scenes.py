@@ -229,6 +229,15 @@ EXTENDED = {
     "a transaction in one batch": [step(run("begin"), run("select 1"), run("commit"), SYNC), *sql("select 2")],
     "several statements in a Parse": [step(parse("select 1; select 2"), SYNC), *sql("select 1")],
     "a Query forgets the unnamed statement": [step(parse("select 1"), SYNC), *sql("select 2"), step(bind(), execute(), SYNC)],
+    "executed by SQL": [
+        step(parse("select $1::int + 1", "x"), parse("select 'X'", "X y"), SYNC),
+        step(run("execute x(41)"), SYNC),
+        step(run('EXECUTE "X y"'), SYNC),
+        step(run("execute nosuch"), SYNC),
+        step(close("S", "x"), SYNC),
+        step(run("execute x(41)"), SYNC),
+        step(close("S", "X y"), SYNC),
+    ],
     "deallocated by SQL": [
         step(parse("select 1", "d"), parse("select 2", "D e"), SYNC),
         *sql("deallocate d", 'DEALLOCATE PREPARE "D e"', "deallocate d", "deallocate nosuch"),
