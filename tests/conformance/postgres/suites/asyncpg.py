@@ -9,6 +9,8 @@ from pathlib import Path
 from ..suite import Command, Sdist, Side, Suite, pytest
 
 VERSION = "0.32.0"
+# It counts what a client has written before it hears of an error: on a busy machine it fails in half the runs, also directly.
+RACE = "tests/test_execute.py::TestExecuteMany::test_executemany_server_failure_during_writes"
 
 
 class Asyncpg(Suite):
@@ -24,4 +26,4 @@ class Asyncpg(Suite):
         shutil.copytree(tests / "tests", scratch / "tests")
         (scratch / "pytest.ini").touch()  # or pytest takes that of the folder above
         report = scratch / "report.xml"
-        return Command(pytest(report, only, "tests"), scratch, report, side.libpq)
+        return Command(pytest(report, only, f"--deselect={RACE}", "tests"), scratch, report, side.libpq)
