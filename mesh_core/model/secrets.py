@@ -92,4 +92,6 @@ class UpstreamTls(Spec):
     def _authority(self) -> "UpstreamTls":
         if self.mode.startswith("verify") and self.ca_from is None:
             raise ValueError(f"mode {self.mode} needs caFrom: the certificate authority that signed the server's certificate")
+        if self.mode == "disable" and self.ca_from is not None:
+            raise ValueError("mode disable verifies nobody; leave caFrom out, or mode, which is verify-full then")
         return self

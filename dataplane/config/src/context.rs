@@ -166,7 +166,7 @@ impl<'a> Context<'a> {
     /// # Errors
     /// A certificate is missing, unreadable or wrong, or the host's name cannot be verified.
     pub fn tls_client(&self, tls: Option<&UpstreamTls>, host: &str) -> Result<Option<TlsClient>, Invalid> {
-        let Some(tls) = tls.filter(|tls| tls.mode() != upstream_tls::Mode::Disable) else { return Ok(None) };
+        let Some(tls) = tls.filter(|tls| tls::mode(tls) != upstream_tls::Mode::Disable) else { return Ok(None) };
         let ca = self.authority(&tls.ca_secret).map_err(|invalid| invalid.within("tls.ca_secret"))?;
         let pair = match tls.certificate_secret.as_str() {
             "" => None,

@@ -33,14 +33,22 @@ pub fn server(pair: &Pair, client_ca: Option<&Secret>, tls: &DownstreamTls) -> R
     Ok(Arc::new(config))
 }
 
+/// The mode in force: who names an authority and no mode wants the server verified.
+pub fn mode(tls: &UpstreamTls) -> upstream_tls::Mode {
+    match tls.mode() {
+        upstream_tls::Mode::Disable if !tls.ca_secret.is_empty() => upstream_tls::Mode::VerifyFull,
+        mode => mode,
+    }
+}
+
 pub fn client(tls: &UpstreamTls, ca: Option<&Secret>, pair: Option<&Pair>) -> Result<Arc<ClientConfig>, String> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    let builder = match tls.mode() {
+    let builder = match mode(tls) {
         upstream_tls::Mode::VerifyFull | upstream_tls::Mode::VerifyCa => {
             let ca = ca.ok_or("verifying the server needs caFrom: the certificate authority that signed its certificate")?;
             let verifier =
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), provider()).build().map_err(|error| format!("CA: {error}"))?;
-            let check_name = tls.mode() == upstream_tls::Mode::VerifyFull;
+            let check_name = mode(tls) == upstream_tls::Mode::VerifyFull;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(ChainVerifier { verifier, check_name }))
         }
         _ => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified)),

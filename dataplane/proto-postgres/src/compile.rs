@@ -1,6 +1,6 @@
 //! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
 
-use crate::auth::{Credentials, Method, User, end_point, scram};
+use crate::auth::{Credentials, Entropy, Method, User, end_point, scram};
 use crate::conf::{Conf, Database, Endpoint, Listener, Shard};
 use crate::login::ALPN;
 use crate::pool_conf::PoolConf;
@@ -141,6 +141,7 @@ fn listener(context: &Context<'_>, of: &ListenerOf<proto::SqlProxy>, databases: 
         sql_proxy::Auth::ScramSha256 => Method::Scram,
         sql_proxy::Auth::Certificate => Method::Certificate,
     };
+    let salts = Arc::new(Entropy::from_system());
     let tls = context.tls_server(filter.tls.as_ref())?.map(|tls| {
         let mut tls = ServerConfig::clone(&tls);
         tls.alpn_protocols = vec![ALPN.to_vec()];
@@ -157,7 +158,8 @@ fn listener(context: &Context<'_>, of: &ListenerOf<proto::SqlProxy>, databases: 
     Ok(Listener {
         name: of.entry.name.as_str().into(),
         method,
-        users: users(context, filter, method)?,
+        users: users(context, filter, method, &salts)?,
+        salts,
         databases: filter.databases.clone(),
         admins: filter.admins.clone(),
         admin_database: if filter.admin_database.is_empty() { crate::admin::DEFAULT_NAME.into() } else { filter.admin_database.clone() },
@@ -169,18 +171,18 @@ fn listener(context: &Context<'_>, of: &ListenerOf<proto::SqlProxy>, databases: 
     })
 }
 
-fn users(context: &Context<'_>, filter: &proto::SqlProxy, method: Method) -> Result<HashMap<String, User>, Invalid> {
+fn users(context: &Context<'_>, filter: &proto::SqlProxy, method: Method, salts: &Entropy) -> Result<HashMap<String, User>, Invalid> {
     let needed = matches!(method, Method::Password | Method::Md5 | Method::Scram);
     if needed && filter.users.is_empty() {
         return Err(Invalid::new("users", "is empty: with this auth nobody could log in; name the users and their passwords"));
     }
-    let mut entropy = crate::auth::Entropy::from_system();
     let named = context.users(&filter.users)?;
     Ok(named
         .into_iter()
         .map(|(name, password)| {
             let is_scram = method == Method::Scram && !password.expose().is_empty();
-            let keys = is_scram.then(|| scram::Keys::derive(password.expose(), &entropy.next()[..16], scram::ITERATIONS));
+            let salt = salts.derive(scram::SALT, name.as_bytes());
+            let keys = is_scram.then(|| scram::Keys::derive(password.expose(), &salt[..16], scram::ITERATIONS));
             (name, User { password, keys })
         })
         .collect())

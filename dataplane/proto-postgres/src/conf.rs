@@ -1,6 +1,6 @@
 //! What a configuration means to this protocol: compiled once, shared by all workers, immutable.
 
-use crate::auth::{Credentials, Method, User};
+use crate::auth::{Credentials, Entropy, Method, User};
 use crate::pool_conf::PoolConf;
 use sql::Rules;
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +20,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// How clients prove who they are.
     pub method: Method,
+    /// What salts are made of, the same on all workers, so that a user who does not exist has one salt, as one who does.
+    pub salts: Arc<Entropy>,
     /// Who is let in; not looked at when `method` is trust or certificate.
     pub users: HashMap<String, User>,
     /// The database names that clients may ask for; empty: any.

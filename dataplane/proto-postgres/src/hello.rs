@@ -43,7 +43,11 @@ impl Postgres {
         match &client.phase {
             Phase::Startup => self.first_packet(io, client, bytes),
             Phase::Auth(_) => self.auth_message(io, client, bytes),
-            // A client may not talk before it is greeted; what it sends waits.
+            // A client may not talk before it is greeted; what it sends waits, and is not read on into memory.
+            Phase::Welcome => {
+                io.pause(client.key, true);
+                Ok(Next::More)
+            }
             _ => Ok(Next::More),
         }
     }
@@ -100,20 +104,19 @@ impl Postgres {
     }
 
     fn auth_message(&mut self, io: &mut dyn Io, client: &mut Client, bytes: &[u8]) -> Result<Next, Fault> {
-        let (tag, total) = match head(bytes, message::frontend_limit) {
+        let total = match head(bytes, message::frontend_limit) {
             Head::Short => return Ok(Next::More),
-            Head::Frame { tag, total } => (tag, total),
+            Head::Frame { tag: b'X', .. } => return Ok(Next::End),
+            Head::Frame { tag: b'p', total } => total,
+            // Not waited for: other messages may be long.
+            Head::Frame { tag, .. } => {
+                let error = Error::protocol(format!("expected a password or SASL response, got message type {:?}", char::from(tag)));
+                return Err(fatal(io, client, &error, "Authentication"));
+            }
             Head::Bad { .. } => return Err(fatal(io, client, &Error::protocol("malformed message during authentication"), "Authentication")),
         };
         let Some(body) = bytes.get(message::HEADER..total) else { return Ok(Next::More) };
-        if tag == b'X' {
-            return Ok(Next::End);
-        }
         let Phase::Auth(check) = &mut client.phase else { return Ok(Next::More) };
-        if tag != b'p' {
-            let error = Error::protocol(format!("expected a password or SASL response, got message type {:?}", char::from(tag)));
-            return Err(fatal(io, client, &error, "Authentication"));
-        }
         let step = check.answer(body);
         self.step(io, client, step).map_err(|error| fatal(io, client, &error, "Authentication"))?;
         Ok(Next::On(total))
@@ -127,6 +130,8 @@ impl Postgres {
                 let out = io.out(client.key);
                 out.extend_from_slice(&last);
                 out.extend_from_slice(AUTHENTICATION_OK);
+                // From here on it waits for us, for as long as the pool says.
+                io.disarm(client.key, timer::AUTHENTICATION);
                 let listener = client.listener.clone();
                 let database = std::mem::take(&mut client.database);
                 if listener.is_admin_database(&database) {
@@ -221,7 +226,7 @@ impl Postgres {
         client.session.keeps_sequences = self.is_sequence_reader(client);
         self.cancel_keys.insert(pid, client.key);
         client.phase = Phase::Ready;
-        io.disarm(client.key, timer::AUTHENTICATION);
+        io.pause(client.key, false);
         let out = io.out(client.key);
         out.extend_from_slice(welcome);
         frame(out, b'K', |out| {

@@ -32,6 +32,7 @@ mod group;
 mod hello;
 mod leg;
 mod login;
+mod logins;
 mod machine;
 mod mail;
 mod memory;

@@ -240,7 +240,7 @@ impl Postgres {
             Phase::Watching => self.unwatch(&server),
             // A fault during login has been counted where it was found.
             _ if *why == Why::Fault => {}
-            _ => self.dial_failed(io, &server, reason, false),
+            _ => self.dial_failed(io, &server, reason, is_certificate(reason)),
         }
     }
 
@@ -272,6 +272,11 @@ impl Postgres {
 /// Whether the application protocol was agreed on.
 pub fn has_alpn(io: &dyn Io, key: Key) -> bool {
     io.peer(key).is_some_and(|peer| peer.alpn.as_deref() == Some(ALPN))
+}
+
+/// Whether the server is not who it should be, as rustls says it: that does not pass by waiting.
+fn is_certificate(reason: &str) -> bool {
+    reason.contains("TLS: invalid peer certificate")
 }
 
 /// What the server said when it refused the login. Too many connections, starting up and shutting down pass.

@@ -9,6 +9,7 @@ use crate::client::{Client, Phase};
 use crate::conf::Conf;
 use crate::error::Error;
 use crate::hello::secured;
+use crate::logins::Logins;
 use crate::meter::ListenerMeter;
 use crate::pids::Pids;
 use crate::seats::Seats;
@@ -24,7 +25,7 @@ use wire::{Close, Event, Family, Fault, Io, Key, Nanos, Opened, Protocol, SECOND
 
 /// Plans of a worker: some 10,000 statement shapes.
 const FLOW_BUDGET: usize = 16 * 1024 * 1024;
-/// From connecting to being greeted, as PostgreSQL's `authentication_timeout`.
+/// From connecting to having proven who it is, as PostgreSQL's `authentication_timeout`.
 const AUTHENTICATION: Nanos = 60 * SECONDS;
 
 /// A client's timers.
@@ -68,6 +69,8 @@ pub struct Postgres {
     pub(crate) worker: Worker,
     pub(crate) conf: Arc<Conf>,
     pub(crate) clients: Slab<Box<Client>>,
+    /// See `logins`.
+    pub(crate) logins: Logins,
     pub(crate) servers: Slab<Box<Server>>,
     pub(crate) backends: Vec<Backend>,
     /// The pools of a database, by shard; the second name is the user where pools are per user.
@@ -95,6 +98,7 @@ impl Postgres {
             worker,
             conf: Arc::default(),
             clients: Slab::default(),
+            logins: Logins::default(),
             servers: Slab::default(),
             backends: Vec::new(),
             groups: HashMap::new(),
@@ -128,6 +132,7 @@ impl Postgres {
         let mut client = Client::new(key, listener, meter);
         client.since = io.now();
         self.clients.insert(key, Box::new(client));
+        self.login_begins(io, key);
     }
 
     fn client_event(&mut self, io: &mut dyn Io, key: Key, event: Event<'_>) {
@@ -139,7 +144,7 @@ impl Postgres {
             Event::Closed(_) => Some(Close::Abort),
             Event::HalfClosed => self.half_closed(io, &mut client),
             Event::Secured => secured(io, &mut client),
-            Event::Timer(timer::AUTHENTICATION) if !matches!(client.phase, Phase::Ready | Phase::Admin | Phase::Relaying(_)) => {
+            Event::Timer(timer::AUTHENTICATION) => {
                 Error::fatal("08P01", "the client did not finish its login in time").write(io.out(key));
                 Some(Close::Flush)
             }

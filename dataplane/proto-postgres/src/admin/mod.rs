@@ -12,7 +12,7 @@ mod table;
 use crate::client::{Client, Phase};
 use crate::error::Error;
 use crate::hello::{Next, fatal};
-use crate::machine::{Postgres, timer};
+use crate::machine::Postgres;
 use crate::message::{self, BindNames, HEADER, Head, frame, head, kind_and_name};
 use crate::startup::MAX_NAME;
 use command::Command;
@@ -75,7 +75,6 @@ impl Postgres {
         }
         client.admin = Some(Box::default());
         client.phase = Phase::Admin;
-        io.disarm(client.key, timer::AUTHENTICATION);
         let (pid, secret) = (self.cancel_pid(client.key), self.entropy.next_u32());
         let out = io.out(client.key);
         for (name, value) in PARAMETERS {

@@ -52,7 +52,7 @@ impl Postgres {
 
     fn pools(&self, now: Nanos) -> Vec<Row> {
         let mut counts: Vec<[usize; 8]> = vec![[0; 8]; self.backends.len()];
-        for (_, client) in self.clients.iter().filter(|(_, client)| matches!(client.phase, ClientPhase::Ready | ClientPhase::Welcome)) {
+        for (_, client) in self.clients.iter().filter(|(_, client)| is_served(client)) {
             let home = client.backends.get(usize::from(client.listener.database.rules.home())).copied();
             let linked = client.server.and_then(|server| self.servers.get(server)).map(|server| server.backend);
             let (index, column) = client.waits.map_or((linked.or(home), 0), |waits| (Some(waits), 1));
@@ -87,6 +87,7 @@ impl Postgres {
         let peer = io.peer(client.key);
         let state = match client.phase {
             ClientPhase::Ready | ClientPhase::Welcome if waits.is_some() => "waiting",
+            ClientPhase::Relaying(_) => "active",
             ClientPhase::Ready if client.server.is_some() || !client.legs.is_empty() => "active",
             ClientPhase::Ready | ClientPhase::Admin => "idle",
             _ => "login",
@@ -197,7 +198,7 @@ impl Postgres {
         let servers = |is: fn(&Server) -> bool| self.servers.iter().filter(|(_, server)| is(server)).count();
         // What all workers have is counted on one.
         let once = |number: usize| if self.worker.index == 0 { number } else { 0 };
-        let is_up = |client: &Client| matches!(client.phase, ClientPhase::Ready | ClientPhase::Admin);
+        let is_up = |client: &Client| is_served(client) || matches!(client.phase, ClientPhase::Admin);
         [
             ("databases", once(self.databases().len())),
             ("listeners", once(self.conf.listeners.len())),
@@ -205,7 +206,7 @@ impl Postgres {
             ("pools", self.backends.iter().filter(|backend| !backend.is_retired).count()),
             ("free_clients", clients(|client| matches!(client.phase, ClientPhase::Ready) && client.server.is_none() && client.waits.is_none())),
             ("used_clients", clients(is_up)),
-            ("login_clients", clients(|client| !matches!(client.phase, ClientPhase::Ready | ClientPhase::Admin))),
+            ("login_clients", clients(|client| !is_served(client) && !matches!(client.phase, ClientPhase::Admin))),
             ("free_servers", servers(|server| server.is_idle)),
             ("used_servers", servers(|server| !server.is_idle && matches!(server.phase, Phase::Ready))),
             ("login_servers", servers(|server| !matches!(server.phase, Phase::Ready | Phase::Cancel { .. }))),
@@ -235,6 +236,10 @@ impl Postgres {
     }
 }
 
+fn is_served(client: &Client) -> bool {
+    matches!(client.phase, ClientPhase::Ready | ClientPhase::Welcome | ClientPhase::Relaying(_))
+}
+
 /// Which column of SHOW POOLS counts it, from `cl_active` on.
 fn column_of(server: &Server) -> usize {
     match server.phase {
@@ -242,6 +247,7 @@ fn column_of(server: &Server) -> usize {
         Phase::Ready if server.cancels > 0 => 4,
         Phase::Ready if server.is_idle => 5,
         Phase::Ready if server.owner.is_some() => 2,
+        Phase::Relaying => 2,
         Phase::Ready => 6, // cleaned, or asked whether it is alive
         _ => 7,
     }

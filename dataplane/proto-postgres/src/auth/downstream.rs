@@ -13,6 +13,7 @@ use crate::conf::Listener;
 use crate::error::Error;
 use crate::message::{c_string, frame};
 use config::Secret;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use wire::{Cursor, Peer};
@@ -73,7 +74,7 @@ const MECHANISMS: &[u8] = b"SCRAM-SHA-256\0\0";
 const MECHANISMS_OVER_TLS: &[u8] = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
 
 impl Check {
-    /// Begins; `known` is the user's entry, if there is one.
+    /// Begins.
     pub fn begin(listener: &Listener, user: &str, peer: Option<&Peer>, entropy: &mut Entropy) -> (Option<Check>, Step) {
         let is_tls = peer.is_some_and(|peer| peer.tls);
         let known = listener.users.get(user);
@@ -91,7 +92,7 @@ impl Check {
             State::ScramFirst => request(10, if end_point.is_some() { MECHANISMS_OVER_TLS } else { MECHANISMS }),
             _ => request(3, b""),
         };
-        let mock = scram::Keys::mock(entropy.derive(b"salt", user.as_bytes()), entropy.derive(b"stored", user.as_bytes()));
+        let mock = scram::Keys::mock(listener.salts.derive(scram::SALT, user.as_bytes()), listener.salts.derive(b"stored", user.as_bytes()));
         (Some(Check { state, user: user.into(), known: known.cloned(), mock, random: entropy.next(), end_point }), Step::Ask(ask))
     }
 
@@ -107,7 +108,8 @@ impl Check {
 
     fn password(&self, body: &[u8]) -> Step {
         let given = body.strip_suffix(b"\0").unwrap_or(body);
-        self.compare(|password| given.ct_eq(password).into())
+        // Digests have one length: comparing the passwords themselves would tell how long the right one is.
+        self.compare(|password| Sha256::digest(given).ct_eq(&Sha256::digest(password)).into())
     }
 
     fn md5(&self, salt: [u8; 4], body: &[u8]) -> Step {

@@ -12,6 +12,8 @@ pub const MECHANISM: &str = "SCRAM-SHA-256";
 pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// The only kind of binding that PostgreSQL knows.
 const END_POINT: &str = "p=tls-server-end-point";
+/// What salts are derived under, those of users and those of names that are none alike: else a salt would tell which it is.
+pub const SALT: &[u8] = b"salt";
 /// PostgreSQL's own number (`SCRAM_SHA_256_DEFAULT_ITERATIONS`).
 pub const ITERATIONS: u32 = 4096;
 /// A server that asks for more would stop the worker for seconds: 4096 take about a millisecond.
