@@ -2,6 +2,7 @@
 
 use crate::auth::Credentials;
 use crate::client::{Begun, Client, Phase as ClientPhase};
+use crate::code;
 use crate::conf::{Database, Shard};
 use crate::error::Error;
 use crate::failover::Seek;
@@ -44,6 +45,8 @@ pub struct Backend {
     pub last_error: String,
     /// ParameterStatus messages by the client's settings.
     pub welcomes: HashMap<Rc<Settings>, Rc<[u8]>>,
+    /// Functions that cannot change a session.
+    pub harmless: code::Shared,
     /// No longer configured: what comes back is closed.
     pub is_retired: bool,
     /// Gauges.

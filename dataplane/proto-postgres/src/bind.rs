@@ -13,11 +13,11 @@ use crate::route::Known;
 use crate::server::{Expect, Quiet};
 use crate::stale::Telling;
 use crate::statement::{Handle, Prepared};
-use sql::effect::Transaction;
+use sql::effect::{State, Transaction};
 use sql::plan::Target;
 use sql::{Flow, ShardId, Values, Verb};
 use std::rc::Rc;
-use wire::{Fault, Io, Key};
+use wire::{Fault, Io, Key, Nanos};
 
 const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
 /// `ms_` and 32 digits.
@@ -121,7 +121,7 @@ impl Postgres {
         if !client.listener.is_planned() {
             // What cannot be lexed cannot be told from what changes the session.
             match prepared.effect.as_ref().zip(prepared.lexed.as_ref()) {
-                Some((effect, lexed)) => absorb(client, effect, lexed),
+                Some((effect, lexed)) => absorb(client, effect, lexed, io.now()),
                 None => client.suspect(UNREAD),
             }
             return Known::Yes(Bound::To(None));
@@ -139,7 +139,7 @@ impl Postgres {
             Known::Parked => return Known::Parked,
             Known::Refused(error) => return Known::Refused(error),
         }
-        place(client, &flow, prepared, lexed, values).map_or_else(Known::Refused, Known::Yes)
+        place(client, &flow, prepared, lexed, values, io.now()).map_or_else(Known::Refused, Known::Yes)
     }
 
     /// BEGIN, COMMIT or ROLLBACK without a server: the answers to the messages that are held, and to this one.
@@ -153,12 +153,12 @@ impl Postgres {
     }
 }
 
-fn place(client: &mut Client, flow: &Rc<Flow>, prepared: &Prepared, lexed: &sql::Lexed, values: &[u8]) -> Result<Bound, Error> {
+fn place(client: &mut Client, flow: &Rc<Flow>, prepared: &Prepared, lexed: &sql::Lexed, values: &[u8], now: Nanos) -> Result<Bound, Error> {
     if let Some(transaction) = is_local(client, &flow.effect) {
         return Ok(Bound::Local(transaction));
     }
     in_failed_transaction(client)?;
-    absorb(client, &flow.effect, lexed);
+    absorb(client, &flow.effect, lexed, now);
     if !flow.effect.needs_plan() || !client.listener.database.rules.is_sharded() {
         return Ok(Bound::To(None));
     }
@@ -168,7 +168,7 @@ fn place(client: &mut Client, flow: &Rc<Flow>, prepared: &Prepared, lexed: &sql:
         Target::Any => Ok(Bound::To(None)),
         Target::One(shard) => at_hand(client, shard, None).map(|()| Bound::To(Some(shard))),
         Target::Many(_) if client.is_bound() || client.begun != Begun::No => Err(scatter_in_transaction(client)),
-        Target::Many(_) if !flow.effect.touches.is_none() => Err(scatter_of_state()),
+        Target::Many(_) if !flow.effect.touches.without(State::CALLS).is_none() => Err(scatter_of_state()),
         Target::Many(shards) => Ok(Bound::Scatter(flow.clone(), shards)),
     }
 }

@@ -9,6 +9,7 @@
 use crate::admin::Admin;
 use crate::auth::Check;
 use crate::cancel::Secret;
+use crate::code;
 use crate::conf::Listener;
 use crate::doubt::Doubts;
 use crate::error::Error;
@@ -97,6 +98,8 @@ pub struct Client {
     pub settings: Rc<Settings>,
     /// What else its session has.
     pub session: Session,
+    /// Functions that its statements may call without being asked about.
+    pub harmless: code::Shared,
     /// Its part of a flow's key.
     pub context: Context,
     /// The pools it uses, by shard.
@@ -192,6 +195,7 @@ impl Client {
             startup: Rc::default(),
             settings: Rc::default(),
             session: Session::default(),
+            harmless: code::Shared::default(),
             context: Context::default(),
             backends: Rc::new([]),
             mode: Mode::default(),

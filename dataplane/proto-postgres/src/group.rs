@@ -59,6 +59,7 @@ impl Postgres {
             seek: Seek::default(),
             last_error: String::new(),
             welcomes: HashMap::new(),
+            harmless: Default::default(),
             is_retired: false,
             meter: PoolMeter::new(&self.worker.metrics, &name),
         };

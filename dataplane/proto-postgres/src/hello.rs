@@ -161,6 +161,8 @@ impl Postgres {
     pub(crate) fn settle_in(&mut self, client: &mut Client, listener: &Listener) {
         client.backends = self.group(&listener.database, &client.user);
         client.mode = listener.database.pool_of(&client.user).mode;
+        let home = client.backends.get(usize::from(listener.database.rules.home())).and_then(|index| self.backends.get(*index));
+        client.harmless = home.map(|home| home.harmless.clone()).unwrap_or_default();
         self.settle_context(client);
     }
 

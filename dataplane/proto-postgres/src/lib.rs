@@ -20,6 +20,7 @@ mod bind;
 mod cancel;
 mod clean;
 mod client;
+mod code;
 mod compile;
 mod conf;
 mod doubt;

@@ -15,7 +15,7 @@ use sql::effect::{State, Transaction};
 use sql::plan::Target;
 use sql::{Effect, Flow, Lexed, Lexer, Settings, ShardId, Values};
 use std::rc::Rc;
-use wire::{Class, Fault, Io};
+use wire::{Class, Fault, Io, Nanos};
 
 /// What a statement may do that cannot be read.
 pub const UNREAD: State = State::ANY.with(State::NAMELESS).with(State::SEED);
@@ -48,7 +48,7 @@ impl Postgres {
         let routed = if client.listener.is_planned() {
             self.route_query(io, client, &mut lexer, sql)
         } else {
-            read_effects(client, &mut lexer, sql);
+            read_effects(client, &mut lexer, sql, io.now());
             Known::Yes(Routed::To(None))
         };
         let step = match routed {
@@ -128,7 +128,7 @@ impl Postgres {
                 Known::Refused(error) => return Known::Refused(error),
             }
             let is_only = nth == 0 && sql.get(at..).unwrap_or_default().iter().all(u8::is_ascii_whitespace);
-            match place(client, &flow, lexed, rest, is_only, to) {
+            match place(client, &flow, lexed, rest, is_only, to, io.now()) {
                 Ok(Routed::To(shard)) => to = shard.or(to),
                 Ok(other) => return Known::Yes(other),
                 Err(error) => return Known::Refused(error),
@@ -206,12 +206,20 @@ pub fn in_failed_transaction(client: &Client) -> Result<(), Error> {
 }
 
 /// One statement of a query: its place, which has to be that of those before it.
-fn place(client: &mut Client, flow: &Rc<Flow>, lexed: &Lexed, sql: &[u8], is_only: bool, so_far: Option<ShardId>) -> Result<Routed, Error> {
+fn place(
+    client: &mut Client,
+    flow: &Rc<Flow>,
+    lexed: &Lexed,
+    sql: &[u8],
+    is_only: bool,
+    so_far: Option<ShardId>,
+    now: Nanos,
+) -> Result<Routed, Error> {
     if let Some(transaction) = is_local(client, &flow.effect).filter(|_| is_only) {
         return Ok(Routed::Local(transaction));
     }
     in_failed_transaction(client)?;
-    absorb(client, &flow.effect, lexed);
+    absorb(client, &flow.effect, lexed, now);
     let values = Values { sql, lexed, parameters: &[], utf8: is_utf8(client) };
     match Postgres::target(client, flow, &values)? {
         Target::Any => Ok(Routed::To(None)),
@@ -221,7 +229,7 @@ fn place(client: &mut Client, flow: &Rc<Flow>, lexed: &Lexed, sql: &[u8], is_onl
                 .hint("Send each statement in a query of its own."))
         }
         Target::Many(_) if client.is_bound() || client.begun != Begun::No => Err(scatter_in_transaction(client)),
-        Target::Many(_) if !flow.effect.touches.is_none() => Err(scatter_of_state()),
+        Target::Many(_) if !flow.effect.touches.without(State::CALLS).is_none() => Err(scatter_of_state()),
         Target::Many(shards) => Ok(Routed::Scatter(flow.clone(), shards)),
     }
 }
@@ -251,10 +259,10 @@ pub fn at_hand(client: &Client, shard: ShardId, so_far: Option<ShardId>) -> Resu
 }
 
 /// What a statement does to the session, for the session.
-pub fn absorb(client: &mut Client, effect: &Effect, lexed: &Lexed) {
+pub fn absorb(client: &mut Client, effect: &Effect, lexed: &Lexed, now: Nanos) {
     client.class = effect.class;
     if !effect.touches.is_none() {
-        client.touch(effect, lexed);
+        client.touch(effect, lexed, now);
     }
 }
 
@@ -264,7 +272,7 @@ pub fn is_utf8(client: &Client) -> bool {
 }
 
 /// Without filters and shards: only what the statements do to the session.
-fn read_effects(client: &mut Client, lexer: &mut Lexer, sql: &[u8]) {
+fn read_effects(client: &mut Client, lexer: &mut Lexer, sql: &[u8], now: Nanos) {
     let mut at = 0;
     client.class = Class::Read;
     if is_plain_select(sql) {
@@ -278,7 +286,7 @@ fn read_effects(client: &mut Client, lexer: &mut Lexer, sql: &[u8]) {
         };
         at += lexed.end.max(1);
         if !lexed.is_empty() {
-            absorb(client, &Effect::of(lexed), lexed);
+            absorb(client, &Effect::of(lexed), lexed, now);
         }
     }
 }

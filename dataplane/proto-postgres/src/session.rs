@@ -9,6 +9,7 @@
 //! the difference; the rest keeps the connection until a later question finds it gone. What no question can find pins at once.
 
 use crate::client::Client;
+use crate::code;
 use crate::machine::Postgres;
 use crate::message::query;
 use crate::pool_conf::Mode;
@@ -18,12 +19,12 @@ use sql::effect::State;
 use sql::setting::{Change, changes};
 use sql::{Effect, Lexed, Verb};
 use std::rc::Rc;
-use wire::{Cursor, Io};
+use wire::{Cursor, Io, Nanos};
 
 /// Parameters that a client may have touched since the last question; beyond it all are asked for.
 const MAX_TOUCHED: usize = 64;
 /// What a question finds.
-const ASKED: State = State::ANY.with(State::SETTINGS);
+const ASKED: State = State::ANY.with(State::SETTINGS).with(State::CODE).with(State::CALLS);
 
 /// What keeps the connection as soon as a statement may have made it.
 const UNASKABLE: State = State::SEED.with(State::OTHER).with(State::NAMELESS);
@@ -41,6 +42,7 @@ pub struct Touched {
 pub struct Asked {
     parts: State,
     touched: Vec<Touched>,
+    calls: Vec<String>,
 }
 
 /// What a row of the answer tells.
@@ -50,6 +52,8 @@ pub enum Found {
     Setting(String, Option<String>),
     /// There is something of that part.
     Part(State),
+    /// A function that cannot change the session.
+    Harmless(String),
 }
 
 /// Values of the startup message that a RESET has to come back to.
@@ -67,6 +71,8 @@ pub struct Session {
     /// What keeps the connection.
     pub pins: State,
     touched: Vec<Touched>,
+    /// Functions that were called since.
+    pub calls: Vec<String>,
     /// What a question was about that failed; asked again behind the next statement.
     missed: State,
     /// What EXECUTE may do.
@@ -83,8 +89,11 @@ pub struct Session {
 
 impl Client {
     /// What a statement of these words may change in the session.
-    pub(crate) fn touch(&mut self, effect: &Effect, lexed: &Lexed) {
+    pub(crate) fn touch(&mut self, effect: &Effect, lexed: &Lexed, now: Nanos) {
         let mut parts = effect.touches;
+        if parts.has(State::CALLS) {
+            parts = parts.without(State::CALLS).with(self.note_calls(lexed, now));
+        }
         if parts.has(State::SETTINGS) {
             parts = parts.with(self.touch_settings(effect, lexed));
         }
@@ -202,6 +211,7 @@ impl Postgres {
         if client.mode == Mode::Session {
             // It keeps its connection anyway, and what it leaves is discarded as a whole.
             session.touched.clear();
+            session.calls.clear();
             return false;
         }
         if std::mem::take(&mut session.is_rolled_back) && parts.has(State::SETTINGS) {
@@ -211,7 +221,7 @@ impl Postgres {
             // Where the search_path names pg_temp, every CREATE makes a temporary object.
             parts = parts.with(State::TEMPORARY);
         }
-        let asked = Asked { parts, touched: std::mem::take(&mut session.touched) };
+        let asked = Asked { parts, touched: std::mem::take(&mut session.touched), calls: std::mem::take(&mut session.calls) };
         let sql = question(&asked, &client.settings);
         if sql.is_empty() {
             return false;
@@ -236,9 +246,11 @@ impl Postgres {
             // A cancel or a statement_timeout has hit it. Kept meanwhile; asked again behind the next statement.
             client.session.missed = client.session.missed.with(asked.parts);
             client.session.touched.splice(0..0, asked.touched);
+            client.session.calls.splice(0..0, asked.calls);
             server.settings = None;
             return client.pin(State::UNASKED);
         }
+        let are_harmless = self.learn_code(io.now(), server, &asked, &found);
         let parts = found.iter().fold(State::NONE, |parts, found| if let Found::Part(part) = found { parts.with(*part) } else { parts });
         client.unpin(asked.parts.and(State::ANY).with(State::UNASKED));
         client.pin(parts);
@@ -253,12 +265,31 @@ impl Postgres {
             self.settle_context(client);
         }
         let is_replayed = is_replayable(&client.settings);
-        server.settings = is_replayed.then(|| client.settings.clone());
+        // Code may have set parameters of made-up names, which no question finds: they end with the lease.
+        server.settings = (is_replayed && are_harmless).then(|| client.settings.clone());
         if is_replayed {
             client.unpin(State::ANY_SETTING);
         } else {
             client.pin(State::ANY_SETTING);
         }
+    }
+}
+
+impl Postgres {
+    /// What the answer tells of functions; false: one of those that were called may do anything.
+    fn learn_code(&mut self, now: Nanos, server: &Server, asked: &Asked, found: &[Found]) -> bool {
+        let Some(backend) = self.backends.get(server.backend) else { return false };
+        let mut known = backend.harmless.borrow_mut();
+        if asked.parts.has(State::CODE) {
+            known.clear();
+        }
+        let harmless = found.iter().filter_map(|found| if let Found::Harmless(name) = found { Some(name) } else { None });
+        let mut count = 0;
+        for name in harmless {
+            known.add(name, now);
+            count += 1;
+        }
+        count == asked.calls.len() && !asked.parts.has(State::CODE)
     }
 }
 
@@ -352,6 +383,9 @@ fn question(asked: &Asked, settings: &Settings) -> String {
         sql.push_str(" FROM (SELECT name n FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session') s;");
     }
     PARTS.iter().filter(|(part, _)| asked.parts.has(*part)).for_each(|(_, text)| sql.push_str(text));
+    if !asked.calls.is_empty() {
+        code::question(&asked.calls, &mut sql);
+    }
     sql
 }
 
@@ -369,6 +403,7 @@ pub fn row(body: &[u8]) -> Option<Found> {
             let value = text()?.and_then(unhex);
             return is_replayed(&name).then_some(Found::Setting(name, value));
         }
+        b"h" if columns == 2 => return Some(Found::Harmless(String::from_utf8(text()??.to_vec()).ok()?)),
         b"t" => State::TEMPORARY,
         b"c" => State::CURSORS,
         b"l" => State::LOCKS,

@@ -229,6 +229,45 @@ def test_nothing_of_a_client_that_went_is_left(single: Mesh, server: Postgres, m
     pair(single, work)
 
 
+FUNCTIONS = [
+    ("create function sets() returns text language sql as $$ select set_config('work_mem', '6MB', false) $$", "sets", False),
+    ("create function makes_up() returns text language plpgsql as $$ begin perform set_config('a.b', 'x', false); return 1; end $$", "makes_up", False),
+    ("create function outer_one() returns text language plpgsql as $$ begin return sets(); end $$", "outer_one", False),
+    ("create function makes() returns void language plpgsql as $$ begin create temp table t (a int); end $$", "makes", True),
+    ("create function locks() returns void language plpgsql as $$ begin execute 'select pg_advisory_' || 'lock(7)'; end $$", "locks", True),
+    ("create function adds(a int) returns int language sql as 'select a + 1'", "adds", False),
+]
+
+
+def test_functions_that_change_the_session_are_found(single: Mesh, server: Postgres) -> None:
+    for text, name, _ in FUNCTIONS:
+        server.sql(f"drop function if exists {name}")
+        server.sql(text)
+
+    async def work(first: Connection, second: Connection) -> None:
+        for _, name, keeps in FUNCTIONS:
+            for statement in (f"select {name}({'1' if name == 'adds' else ''})", "select 1"):
+                answer = await first.execute(statement)
+                assert not answer.error, (name, answer.message)
+            assert await is_free(second) == (not keeps), name
+            if keeps:
+                await first.query("discard all")
+                continue
+            assert await value(second, "select coalesce(current_setting('a.b', true), '')") == ""
+            assert await value(second, "show work_mem") == "4MB"
+            assert await value(first, "show work_mem") == ("4MB" if name == "adds" else "6MB"), name
+        # What was harmless is not any more.
+        body = "begin create temp table t (a int); return 1; end"
+        for statement in ("drop function if exists mine(int)", "create function mine(a int) returns int language sql as 'select 1'", "select mine(1)"):
+            assert not (await first.query(statement)).error
+        assert await is_free(second)
+        await first.query(f"create or replace function mine(a int) returns int language plpgsql as '{body}'")
+        await first.query("select mine(1)")
+        assert not await is_free(second)
+
+    pair(single, work)
+
+
 def test_notifications_reach_idle_listeners_and_only_them(mesh: Callable[..., Mesh], server: Postgres) -> None:
     one = mesh([server], size=3)
 

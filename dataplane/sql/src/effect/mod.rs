@@ -3,6 +3,7 @@
 //! Told conservatively: a word that might change the state of the session counts as if it did, and the server is asked when the
 //! transaction ends. A connection given back with foreign state would cost somebody wrong answers.
 
+mod calls;
 pub mod glance;
 pub mod state;
 mod verb;

@@ -3,7 +3,7 @@
 //! Told generously: too much costs one question to the server when the transaction ends, too little would leave a client's state behind
 //! for another one.
 
-use super::Verb;
+use super::{Verb, calls};
 use crate::lexer::Lexed;
 
 /// Parts of a session's state, as a set.
@@ -52,6 +52,10 @@ impl State {
     pub const EXECUTES: State = State(1 << 10);
     /// Parameters whose names the text does not tell: made-up ones (`app.user`) are in no catalog.
     pub const NAMELESS: State = State(1 << 12);
+    /// Functions whose names are to be looked up, see [`called`].
+    pub const CALLS: State = State(1 << 13);
+    /// What functions do.
+    pub const CODE: State = State(1 << 14);
     /// Everything that code of unknown content can do and a question can find.
     pub const ANY: State = State(0b111_1110);
     /// Asking for it has failed.
@@ -98,7 +102,9 @@ impl State {
 
 /// What a statement may change.
 pub(super) fn touches(verb: Verb, first: &[&[u8]; 4], lexed: &Lexed) -> State {
-    by_verb(verb, first, lexed).with(by_words(verb, lexed))
+    let state = by_verb(verb, first, lexed).with(by_words(verb, lexed));
+    // In those, parentheses are mostly types and columns; what they call they call once.
+    if matches!(verb, Verb::Create | Verb::Alter | Verb::Drop) { state.without(State::CALLS) } else { state }
 }
 
 fn by_verb(verb: Verb, first: &[&[u8]; 4], lexed: &Lexed) -> State {
@@ -118,7 +124,12 @@ fn by_verb(verb: Verb, first: &[&[u8]; 4], lexed: &Lexed) -> State {
         Verb::Discard if is_temporary(first[1]) => State::TEMPORARY,
         Verb::Discard if first[1] == b"all" => State::SETTINGS,
         // What they run is text of their own.
-        Verb::Do | Verb::Call => State::ANY,
+        Verb::Do | Verb::Call => State::ANY.with(State::CODE),
+        Verb::Create | Verb::Alter
+            if lexed.words().any(|word| matches!(word, b"function" | b"procedure" | b"extension" | b"routine" | b"schema")) =>
+        {
+            State::CODE
+        }
         _ => State::NONE,
     }
 }
@@ -152,6 +163,9 @@ fn by_words(verb: Verb, lexed: &Lexed) -> State {
     let mut state = State::NONE;
     let mut before: &[u8] = b"";
     for (word, behind) in lexed.words_and_next() {
+        if behind == b'(' && calls::is_unknown(word, before) {
+            state = state.with(State::CALLS);
+        }
         state = state.with(match word {
             b"pg_advisory_lock"
             | b"pg_advisory_lock_shared"
@@ -173,6 +187,16 @@ fn by_words(verb: Verb, lexed: &Lexed) -> State {
         before = word;
     }
     if verb == Verb::Do { state.with(in_code(lexed.normalised())) } else { state }
+}
+
+/// The names of the functions that a statement may call and that are not known to everybody.
+pub fn called(lexed: &Lexed) -> impl Iterator<Item = &[u8]> {
+    let mut before: &[u8] = b"";
+    lexed.words_and_next().filter_map(move |(word, behind)| {
+        let is_call = behind == b'(' && calls::is_unknown(word, before);
+        before = word;
+        is_call.then_some(word)
+    })
 }
 
 /// What code may do that no question finds, by the names it must contain then.

@@ -64,10 +64,13 @@ fn what_may_change_the_session() {
         ("insert into pg_temp.x values (1)", State::TEMPORARY),
         ("select \"pg_advisory_lock\"(1)", State::LOCKS),
         ("select u.a from u", State::NONE),
-        ("select U&\"lastva\\006c\"()", State::ANY.with(State::SEED).with(State::SEQUENCES)),
-        ("do $$ begin end $$", State::ANY),
-        ("do $$ begin execute 'Set a.b = 1' ; end $$", State::ANY.with(State::NAMELESS)),
-        ("do $$ begin perform SetSeed(0) ; end $$", State::ANY.with(State::SEED)),
+        ("select U&\"lastva\\006c\"()", State::ANY.with(State::SEED).with(State::SEQUENCES).with(State::CALLS)),
+        ("do $$ begin end $$", State::ANY.with(State::CODE)),
+        ("do $$ begin execute 'Set a.b = 1' ; end $$", State::ANY.with(State::CODE).with(State::NAMELESS)),
+        ("do $$ begin perform SetSeed(0) ; end $$", State::ANY.with(State::CODE).with(State::SEED).with(State::CALLS)),
+        ("select audit(count(*), f (1)) from t", State::CALLS),
+        ("insert into t (a) values (1)", State::NONE),
+        ("create function f(int) returns int", State::CODE),
     ] {
         assert_eq!(of(sql).touches, expected, "{sql}");
     }
