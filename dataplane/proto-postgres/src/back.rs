@@ -104,7 +104,9 @@ impl Postgres {
             }
             if tag == b'Z' && at < bytes.len() && server.expect.len() == 1 {
                 // What the server says behind its last answer is not for the next client to hear.
-                let is_kept = client.as_deref().is_some_and(|client| Self::keeps(client) || !client.session.suspects.is_none());
+                // Whether it listens may be known with this very answer only.
+                let is_asked = matches!(server.expect.front(), Some(Expect::Quiet(Quiet::Ask(_))));
+                let is_kept = is_asked || client.as_deref().is_some_and(|client| Self::keeps(client) || !client.session.suspects.is_none());
                 let end = at + asides(server, &bytes[at..], is_kept);
                 from = if server.is_heard() { from } else { end };
                 at = end;

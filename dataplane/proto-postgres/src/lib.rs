@@ -44,6 +44,7 @@ mod parameters;
 mod pids;
 mod pool_conf;
 mod query;
+mod question;
 mod quota;
 mod refuse;
 mod replay;

@@ -1,15 +1,15 @@
 //! What answers tell of a server's session, remembered for whoever has it next.
 
 use crate::client::Client;
+use crate::question;
 use crate::server::{Expect, Quiet, Server};
-use crate::session;
 use sql::effect::State;
 use wire::Cursor;
 
 /// Keeps a row that answers our question.
 pub fn found(server: &mut Server, body: &[u8]) {
     if let Some(Expect::Quiet(Quiet::Ask(_))) = server.expect.front() {
-        server.found.extend(session::row(body));
+        server.found.extend(question::row(body));
     }
 }
 

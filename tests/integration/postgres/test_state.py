@@ -231,7 +231,11 @@ def test_nothing_of_a_client_that_went_is_left(single: Mesh, server: Postgres, m
 
 FUNCTIONS = [
     ("create function sets() returns text language sql as $$ select set_config('work_mem', '6MB', false) $$", "sets", False),
-    ("create function makes_up() returns text language plpgsql as $$ begin perform set_config('a.b', 'x', false); return 1; end $$", "makes_up", False),
+    (
+        "create function makes_up() returns text language plpgsql as $$ begin perform set_config('a.b', 'x', false); return 1; end $$",
+        "makes_up",
+        False,
+    ),
     ("create function outer_one() returns text language plpgsql as $$ begin return sets(); end $$", "outer_one", False),
     ("create function makes() returns void language plpgsql as $$ begin create temp table t (a int); end $$", "makes", True),
     ("create function locks() returns void language plpgsql as $$ begin execute 'select pg_advisory_' || 'lock(7)'; end $$", "locks", True),
@@ -258,7 +262,11 @@ def test_functions_that_change_the_session_are_found(single: Mesh, server: Postg
             assert await value(first, "show work_mem") == ("4MB" if name == "adds" else "6MB"), name
         # What was harmless is not any more.
         body = "begin create temp table t (a int); return 1; end"
-        for statement in ("drop function if exists mine(int)", "create function mine(a int) returns int language sql as 'select 1'", "select mine(1)"):
+        for statement in (
+            "drop function if exists mine(int)",
+            "create function mine(a int) returns int language sql as 'select 1'",
+            "select mine(1)",
+        ):
             assert not (await first.query(statement)).error
         assert await is_free(second)
         await first.query(f"create or replace function mine(a int) returns int language plpgsql as '{body}'")
