@@ -85,7 +85,7 @@ impl Postgres {
     pub(crate) fn provide_executed(&mut self, io: &mut dyn Io, client: &mut Client, key: Key, execute: &Prepared) {
         let Some(handle) = executed(client, &execute.sql) else { return };
         match handle.prepared.effect.as_ref().zip(handle.prepared.lexed.as_ref()) {
-            Some((effect, lexed)) => absorb(client, effect, lexed),
+            Some((effect, lexed)) => absorb(client, effect, lexed, io.now()),
             None => client.suspect(UNREAD),
         }
         let now = self.interned.now();
