@@ -4,7 +4,7 @@
 //! that does not ask about the server or the session itself. What remains unproven without the schema: a view, operator or type of the
 //! database's own may hide a function that writes. A replica refuses that (25006).
 
-use crate::effect::{Effect, Verb};
+use crate::effect::{Effect, State, Verb};
 use crate::lexer::Lexed;
 use wire::Class;
 
@@ -12,7 +12,7 @@ use wire::Class;
 pub fn only_reads(lexed: &Lexed) -> bool {
     let effect = Effect::of(lexed);
     let is_query = matches!(effect.verb, Verb::Select | Verb::With | Verb::Values | Verb::Table);
-    is_query && effect.class == Class::Read && effect.touches.is_none() && calls_are_known(lexed.normalised())
+    is_query && effect.class == Class::Read && effect.touches.without(State::CALLS).is_none() && calls_are_known(lexed.normalised())
 }
 
 /// Walks the normalised text: words in lower case, strings and quoted names as they were.
@@ -47,7 +47,12 @@ fn is_known(text: &[u8], start: usize, name: &[u8], is_call: bool) -> bool {
         return name == b"pg_catalog";
     }
     let is_qualified = start > 0 && text[start - 1] == b'.';
-    !is_call || KNOWN.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok() && (!is_qualified || text[..start].ends_with(b"pg_catalog."))
+    !is_call || is_listed(name) && (!is_qualified || text[..start].ends_with(b"pg_catalog."))
+}
+
+/// Whether a word in front of a parenthesis is a keyword, a type, or a function of the server that does nothing but answer.
+pub(crate) fn is_listed(word: &[u8]) -> bool {
+    KNOWN.binary_search_by(|known| known.as_bytes().cmp(word)).is_ok()
 }
 
 fn is_call(text: &[u8], at: usize) -> bool {
