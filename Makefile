@@ -10,7 +10,7 @@ BIN  := $(VENV)/bin
 NATIVE := $(shell find dataplane xds/protos -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' -o -name '*.json' -o -name '*.tsv' \) -print) \
           Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: help build test demo bench conformance-postgres lint fmt fuzz check lock servers clean
+.PHONY: help build test demo bench conformance-postgres conformance-redis lint fmt fuzz check lock servers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -51,6 +51,9 @@ bench: $(VENV)/.built-release ## the ladder and the peers; ROUNDS rounds, about 
 
 conformance-postgres: servers build ## real clients' own test suites, directly and through a sidecar; SUITES="asyncpg django ..." for some of them
 	$(BIN)/python -m tests.conformance.postgres $(SUITES)
+
+conformance-redis: servers build ## redis-py's own test suite, on one server and through a sidecar before a cluster; SUITES="redis-py-resp3" for one of them
+	$(BIN)/python -m tests.conformance.redis $(SUITES)
 
 servers: ## the servers of the tests that PyPI does not have (Debian, as root)
 	.ci/servers test

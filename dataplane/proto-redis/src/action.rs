@@ -11,6 +11,10 @@ pub enum Merge {
     Elements,
     /// Arrays of any length, one after the other (KEYS).
     Concat,
+    /// Arrays of strings, each string once (PUBSUB CHANNELS).
+    Union,
+    /// Arrays of a string and a number in turn, the numbers added up (PUBSUB NUMSUB).
+    Counts,
     /// The sum of integers.
     Sum,
     /// Element by element, the smaller integer (SCRIPT EXISTS: loaded everywhere).
@@ -19,6 +23,10 @@ pub enum Merge {
     Same,
     /// The first that is not null (RANDOMKEY).
     NotNull,
+    /// The first that is no error (SCRIPT KILL: the script runs on one of them).
+    Succeeded,
+    /// INFO of one server.
+    Info,
 }
 
 /// What we do with a command.
@@ -53,29 +61,18 @@ const REPLICATION: &str = "it makes the connection a replica's, which cannot be 
 const PINNED: &str = "it depends on what this very connection wrote to a node, and connections are shared here";
 
 /// Names answered here, parents with all their subcommands included.
-const LOCAL: &[&str] = &[
-    "auth",
-    "hello",
-    "ping",
-    "echo",
-    "quit",
-    "reset",
-    "select",
-    "client",
-    "command",
-    "info",
-    "cluster",
-    "readonly",
-    "readwrite",
-    "asking",
-    "acl",
-    "role",
-    "lolwut",
-];
+const LOCAL: &[&str] =
+    &["auth", "hello", "ping", "echo", "quit", "reset", "select", "client", "command", "cluster", "readonly", "readwrite", "asking", "acl", "role"];
+
+/// Their subcommands that any node answers as well as we could.
+const OF_ANY_NODE: &[&str] = &["client|help", "command|help", "command|getkeysandflags", "acl|help", "acl|cat", "acl|genpass"];
 
 /// What is done with the command.
 pub fn action_of(command: &Command) -> Action {
     let parent = command.name.split('|').next().unwrap_or_default();
+    if OF_ANY_NODE.contains(&command.name) {
+        return Action::Anywhere;
+    }
     if LOCAL.contains(&parent) {
         return Action::Local;
     }
@@ -86,7 +83,14 @@ pub fn action_of(command: &Command) -> Action {
         "del" | "exists" | "unlink" | "touch" => Action::Split(Merge::Sum, 1),
         "scan" => Action::Scan,
         "keys" => Action::Everywhere(Merge::Concat),
-        "dbsize" => Action::Everywhere(Merge::Sum),
+        "pubsub|numsub" | "pubsub|shardnumsub" => Action::Everywhere(Merge::Counts),
+        "pubsub|channels" | "pubsub|shardchannels" => Action::Everywhere(Merge::Union),
+        "dbsize" | "pubsub|numpat" | "slowlog|len" | "commandlog|len" | "latency|reset" => Action::Everywhere(Merge::Sum),
+        "slowlog|get" | "commandlog|get" | "latency|history" | "latency|latest" => Action::Everywhere(Merge::Concat),
+        "slowlog|reset" | "commandlog|reset" | "config|resetstat" | "memory|purge" | "bgsave" | "bgrewriteaof" => Action::Everywhere(Merge::Same),
+        "script|kill" | "function|kill" => Action::Everywhere(Merge::Succeeded),
+        "script|debug" => Action::Refused(PINNED),
+        "info" => Action::Everywhere(Merge::Info),
         "randomkey" => Action::Everywhere(Merge::NotNull),
         "script|exists" => Action::Everywhere(Merge::And),
         "flushall" | "flushdb" | "script|load" | "script|flush" | "function|load" | "function|delete" | "function|flush" | "function|restore" => {
@@ -94,9 +98,9 @@ pub fn action_of(command: &Command) -> Action {
         }
         "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" => Action::Subscribe,
         "xread" | "xreadgroup" => Action::MayBlock,
-        "publish" | "time" | "lastsave" | "config|get" | "function|list" | "function|dump" | "function|stats" | "script|show" | "pubsub|channels"
-        | "pubsub|numsub" | "pubsub|numpat" | "object|help" | "memory|help" | "xinfo|help" | "xgroup|help" | "script|help" | "function|help"
-        | "config|help" | "pubsub|help" => Action::Anywhere,
+        "publish" | "time" | "lastsave" | "config|get" | "function|list" | "function|dump" | "function|stats" | "script|show" | "object|help"
+        | "memory|help" | "xinfo|help" | "xgroup|help" | "script|help" | "function|help" | "config|help" | "pubsub|help" | "slowlog|help"
+        | "latency|help" | "module|help" | "module|list" | "lolwut" => Action::Anywhere,
         "wait" | "waitaof" => Action::Refused(PINNED),
         "monitor" => Action::Refused("it would show one node's traffic, all applications' alike; use a Tap on the listener"),
         "sync" | "psync" | "replconf" => Action::Refused(REPLICATION),

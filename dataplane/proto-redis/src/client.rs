@@ -138,6 +138,11 @@ impl Client {
         !self.is_stalled() && self.ring.len() <= limits::MAX_IN_FLIGHT / 2
     }
 
+    /// Whether a command of it runs that may block.
+    pub fn is_blocked(&self) -> bool {
+        self.lease.is_some_and(|lease| lease.purpose == Purpose::Block)
+    }
+
     /// Whether something besides its output follows from an answer.
     #[inline]
     pub fn needs_attention(&self) -> bool {

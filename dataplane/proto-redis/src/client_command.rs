@@ -7,8 +7,13 @@ use crate::limits;
 use crate::local::{BAD_NAME, is_name, map};
 use crate::machine::Redis;
 use crate::merge::{array, bulk, integer};
+use crate::pipe::To;
 use crate::table::Command;
 use wire::{Io, Key, SECONDS};
+
+/// CLIENT TRACKINGINFO of a client that tracks nothing: flags, redirect, prefixes.
+const NO_TRACKING: &[u8] = b"*6\r\n$5\r\nflags\r\n*1\r\n$3\r\noff\r\n$8\r\nredirect\r\n:-1\r\n$8\r\nprefixes\r\n*0\r\n";
+const NO_TRACKING_RESP3: &[u8] = b"%3\r\n$5\r\nflags\r\n~1\r\n$3\r\noff\r\n$8\r\nredirect\r\n:-1\r\n$8\r\nprefixes\r\n*0\r\n";
 
 impl Redis {
     /// CLIENT ...
@@ -37,20 +42,21 @@ impl Redis {
                 let line = self.describe(io, key);
                 self.answer_bulk(io, key, line.as_bytes());
             }
-            "client|list" => {
-                let lines: String = self.clients.keys().into_iter().map(|key| self.describe(io, key)).collect();
-                self.answer_bulk(io, key, lines.as_bytes());
+            "client|list" => self.client_list(io, key, frame),
+            "client|kill" => self.client_kill(io, key, frame, command),
+            "client|unblock" => self.client_unblock(io, key, frame, command),
+            // Nothing is paused, ever.
+            "client|unpause" => self.answer(io, key, b"+OK\r\n"),
+            "client|trackinginfo" => {
+                let resp = client.resp;
+                self.answer(io, key, if resp == 3 { NO_TRACKING_RESP3 } else { NO_TRACKING });
             }
             "client|getredir" => self.answer_integer(io, key, -1),
             "client|no-evict" | "client|no-touch" if frame.is(2, "on") || frame.is(2, "off") => self.answer(io, key, b"+OK\r\n"),
             "client|reply" if frame.is(2, "on") => self.answer(io, key, b"+OK\r\n"),
             "client|tracking" if frame.is(2, "off") => self.answer(io, key, b"+OK\r\n"),
-            "client|unblock" | "client|kill" | "client|pause" | "client|unpause" => {
-                self.refuse(io, key, command, "clients are connections of this sidecar, not of the server")
-            }
-            "client|tracking" | "client|caching" | "client|trackinginfo" => {
-                self.refuse(io, key, command, "keys are spread over nodes and their connections shared")
-            }
+            "client|pause" => self.refuse(io, key, command, "the servers have other clients than this sidecar's"),
+            "client|tracking" | "client|caching" => self.refuse(io, key, command, "keys are spread over nodes and their connections shared"),
             "client|capa" => self.answer(io, key, b"+OK\r\n"),
             "client|no-evict" | "client|no-touch" => self.fail(io, key, "ERR syntax error"),
             _ => self.refuse(io, key, command, "not yet"),
@@ -79,7 +85,7 @@ impl Redis {
         self.answer(io, key, b"+OK\r\n");
     }
 
-    fn describe(&self, io: &dyn Io, key: Key) -> String {
+    pub(crate) fn describe(&self, io: &dyn Io, key: Key) -> String {
         let Some(client) = self.clients.get(key) else { return String::new() };
         let (remote, local) = io.peer(key).map_or_else(Default::default, |peer| (peer.remote.to_string(), peer.local.to_string()));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -107,10 +113,7 @@ impl Redis {
             "command|info" if frame.len() == 2 => self.infos(&mut reply, resp, self.table.commands().iter().map(|command| Some(*command))),
             "command|info" => self.infos(&mut reply, resp, (2..frame.len()).map(|index| self.named(frame.word(index)))),
             "command|docs" => self.docs(&mut reply, resp, frame),
-            "command|list" if frame.len() == 2 => {
-                array(&mut reply, self.table.commands().len());
-                self.table.commands().iter().for_each(|command| bulk(&mut reply, command.name.as_bytes()));
-            }
+            "command|list" => return self.ask_for(io, key, frame.bytes, To::Any, true),
             "command|getkeys" => return self.get_keys(io, key, frame),
             _ => return self.refuse(io, key, command, "not yet"),
         }

@@ -24,7 +24,7 @@ impl Redis {
             self.fail(io, key, "NOAUTH Authentication required.");
             return Step::Taken;
         }
-        if client.lease.is_some() && client.resp == 2 && self.is_subscribed_only(io, key, command) {
+        if client.lease.is_some() && client.resp == 2 && self.is_subscribed_only(io, key, frame, command) {
             return Step::Taken;
         }
         self.keys.clear();

@@ -19,6 +19,7 @@
 pub mod action;
 mod client;
 mod client_command;
+mod client_list;
 pub mod cluster;
 mod compile;
 mod conf;
@@ -27,6 +28,7 @@ mod connections;
 mod dispatch;
 pub mod frame;
 pub mod fuzz;
+mod info;
 mod inline;
 pub mod keys;
 mod lane;

@@ -8,7 +8,7 @@ use crate::login;
 use crate::machine::Redis;
 use crate::merge::{array, bulk, integer};
 use crate::table::Command;
-use wire::{Io, Key, SECONDS};
+use wire::{Io, Key};
 
 /// The version that clients are told: that of the commands in the table which every server behind us is sure to have.
 pub const VERSION: &str = "7.2.4";
@@ -33,11 +33,9 @@ impl Redis {
             "reset" => self.reset(io, key),
             "client" => self.client_command(io, key, frame, command),
             "command" => self.command_command(io, key, frame, command),
-            "info" => self.info(io, key, frame),
             "cluster" | "readonly" | "readwrite" | "asking" => self.fail(io, key, "ERR This instance has cluster support disabled"),
             "role" => self.answer(io, key, b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
             "acl" => self.acl(io, key, command),
-            "lolwut" => self.answer_bulk(io, key, format!("Midstream {}\n", env!("CARGO_PKG_VERSION")).as_bytes()),
             _ => self.refuse(io, key, command, "it is not answered by the proxy"),
         }
     }
@@ -175,28 +173,6 @@ impl Redis {
             return self.answer_bulk(io, key, name.strip_prefix("user:").unwrap_or("default").as_bytes());
         }
         self.refuse(io, key, command, "users are those of the Listener, rules those of its AccessPolicies");
-    }
-
-    fn info(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) {
-        let wanted = |section: &str| {
-            frame.len() == 1 || (1..frame.len()).any(|index| [section, "all", "everything", "default"].iter().any(|name| frame.is(index, name)))
-        };
-        let uptime = io.now() / SECONDS;
-        let sections = [
-            (
-                "server",
-                format!(
-                    "# Server\r\nredis_version:{VERSION}\r\nredis_mode:standalone\r\nserver_name:midstream\r\nmidstream_version:{}\r\nuptime_in_seconds:{uptime}\r\n",
-                    env!("CARGO_PKG_VERSION")
-                ),
-            ),
-            ("clients", format!("# Clients\r\nconnected_clients:{}\r\nblocked_clients:0\r\n", self.clients.len())),
-            ("persistence", "# Persistence\r\nloading:0\r\n".to_owned()),
-            ("replication", "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n".to_owned()),
-            ("cluster", "# Cluster\r\ncluster_enabled:0\r\n".to_owned()),
-        ];
-        let texts: Vec<String> = sections.into_iter().filter(|(name, _)| wanted(name)).map(|(_, text)| text).collect();
-        self.answer_bulk(io, key, texts.join("\r\n").as_bytes());
     }
 }
 

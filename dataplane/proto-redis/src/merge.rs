@@ -2,19 +2,27 @@
 
 use crate::action::Merge;
 use crate::frame::number;
+use crate::info;
+use std::collections::BTreeSet;
 
 /// Appends the merged reply. An error of any part is the reply.
 pub fn write<'a>(merge: Merge, parts: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u8>) {
-    if let Some(error) = parts.clone().find(|part| part.first() == Some(&b'-')) {
+    let is_error = |part: &&[u8]| part.first() == Some(&b'-');
+    let decides = merge != Merge::Succeeded || parts.clone().all(|part| is_error(&part));
+    if let Some(error) = parts.clone().find(is_error).filter(|_| decides) {
         out.extend_from_slice(error);
         return;
     }
     let merged = match merge {
         Merge::Elements | Merge::Concat => concat(parts, out),
+        Merge::Union => union(parts, out),
+        Merge::Counts => counts(parts, out),
         Merge::Sum => sum(parts, out),
         Merge::And => and(parts, out),
         Merge::Same => parts.take(1).map(|part| out.extend_from_slice(part)).next(),
         Merge::NotNull => not_null(parts, out),
+        Merge::Succeeded => parts.filter(|part| !is_error(part)).take(1).map(|part| out.extend_from_slice(part)).next(),
+        Merge::Info => info::merge(parts, out),
     };
     if merged.is_none() {
         out.extend_from_slice(b"-ERR midstream: the nodes' replies do not fit together; is one of them not a Redis server of the same version?\r\n");
@@ -46,6 +54,45 @@ fn sum<'a>(parts: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) -> Option<(
         sum = sum.checked_add(header(part, b':')?.0)?;
     }
     integer(out, sum);
+    Some(())
+}
+
+/// The strings of an array of strings, or what stands at every second place of one with numbers between them.
+fn strings(part: &[u8]) -> Option<Vec<(&[u8], i64)>> {
+    let (_, mut rest) = header(part, b'*')?;
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (length, text) = header(rest, b'$')?;
+        let length = usize::try_from(length).ok()?;
+        rest = text.get(length.checked_add(2)?..)?;
+        let number = header(rest, b':');
+        rest = number.map_or(rest, |(_, next)| next);
+        found.push((text.get(..length)?, number.map_or(0, |(number, _)| number)));
+    }
+    Some(found)
+}
+
+fn union<'a>(parts: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) -> Option<()> {
+    let mut all = BTreeSet::new();
+    for part in parts {
+        all.extend(strings(part)?.into_iter().map(|(text, _)| text));
+    }
+    array(out, all.len());
+    all.into_iter().for_each(|text| bulk(out, text));
+    Some(())
+}
+
+/// Every node answers for the same channels in the same order.
+fn counts<'a>(mut parts: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) -> Option<()> {
+    let mut all = strings(parts.next()?)?;
+    for part in parts {
+        all.iter_mut().zip(strings(part)?).for_each(|(sum, (_, more))| sum.1 = sum.1.saturating_add(more));
+    }
+    array(out, all.len() * 2);
+    for (text, count) in all {
+        bulk(out, text);
+        integer(out, count);
+    }
     Some(())
 }
 
@@ -183,6 +230,14 @@ mod tests {
         assert_eq!(merged(Merge::Same, &["+OK\r\n", "+OK\r\n"]), "+OK\r\n");
         assert_eq!(merged(Merge::NotNull, &["$-1\r\n", "$1\r\nk\r\n"]), "$1\r\nk\r\n");
         assert_eq!(merged(Merge::Sum, &[":1\r\n", "-NOPERM x\r\n"]), "-NOPERM x\r\n");
+        assert_eq!(merged(Merge::Union, &["*2\r\n$1\r\na\r\n$1\r\nb\r\n", "*0\r\n", "*1\r\n$1\r\na\r\n"]), "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
+        assert_eq!(
+            merged(Merge::Counts, &["*4\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:0\r\n", "*4\r\n$1\r\na\r\n:2\r\n$1\r\nb\r\n:5\r\n"]),
+            "*4\r\n$1\r\na\r\n:3\r\n$1\r\nb\r\n:5\r\n"
+        );
+        assert!(merged(Merge::Counts, &["*2\r\n$9\r\na\r\n"]).starts_with("-ERR midstream"));
+        assert_eq!(merged(Merge::Succeeded, &["-NOTBUSY x\r\n", "+OK\r\n"]), "+OK\r\n");
+        assert_eq!(merged(Merge::Succeeded, &["-NOTBUSY x\r\n", "-NOTBUSY x\r\n"]), "-NOTBUSY x\r\n");
         assert!(merged(Merge::Sum, &[":1\r\n", "+OK\r\n"]).starts_with("-ERR midstream"));
     }
 

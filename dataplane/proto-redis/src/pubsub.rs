@@ -16,6 +16,10 @@ use wire::{Close, Io, Key};
 pub struct Subscriptions {
     /// SUBSCRIBE, PSUBSCRIBE or SSUBSCRIBE by the first letter of the kind, and the channel or pattern.
     active: BTreeSet<(u8, Vec<u8>)>,
+    /// Channels that were asked for and not confirmed yet: what is asked behind the last UNSUBSCRIBE still comes on this connection.
+    asked: usize,
+    /// Channels that were given up by name, not confirmed yet.
+    given_up: usize,
     /// Messages that wait for the end of a reply under way.
     waiting: Vec<u8>,
     /// The beginning of a message that is not complete.
@@ -23,13 +27,29 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
+    /// Whether anything is subscribed.
+    pub fn is_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
     /// Whether messages wait.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// A confirmation changes what is subscribed; whether nothing is left.
+    /// Notes what a command will be answered with.
+    fn told(&mut self, command: &Command, channels: usize) {
+        let count = if command.name.contains("unsubscribe") { &mut self.given_up } else { &mut self.asked };
+        *count = count.saturating_add(channels);
+    }
+
+    /// A confirmation changes what is subscribed; whether nothing is left, and nothing to come.
     fn confirmed(&mut self, message: &[u8]) -> bool {
+        if message.first() == Some(&b'-') {
+            // Refused as a whole; which one of several cannot be told.
+            (self.asked, self.given_up) = (0, 0);
+            return self.active.is_empty();
+        }
         let Some((kind, channel)) = confirmation(message) else { return false };
         let (letter, unsubscribed) = match kind {
             b"subscribe" => (b'c', false),
@@ -42,10 +62,12 @@ impl Subscriptions {
         };
         if unsubscribed {
             self.active.remove(&(letter, channel.to_vec()));
+            self.given_up = self.given_up.saturating_sub(1);
         } else {
+            self.asked = self.asked.saturating_sub(1);
             self.active.insert((letter, channel.to_vec()));
         }
-        unsubscribed && self.active.is_empty()
+        unsubscribed && self.active.is_empty() && self.asked == 0 && self.given_up == 0
     }
 }
 
@@ -68,7 +90,7 @@ fn text(message: &[u8], at: usize) -> Option<(&[u8], usize)> {
 
 impl Redis {
     /// Whether a RESP2 client has subscribed and may not use the command; it is answered then.
-    pub(crate) fn is_subscribed_only(&mut self, io: &mut dyn Io, key: Key, command: &Command) -> bool {
+    pub(crate) fn is_subscribed_only(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) -> bool {
         let subscribed = self.clients.get(key).and_then(|client| client.lease).is_some_and(|lease| lease.purpose == Purpose::Subscribe);
         if !subscribed
             || matches!(command.name, "subscribe" | "psubscribe" | "ssubscribe" | "unsubscribe" | "punsubscribe" | "sunsubscribe" | "quit" | "reset")
@@ -76,7 +98,9 @@ impl Redis {
             return false;
         }
         if command.name == "ping" {
-            self.answer(io, key, b"*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+            let mut reply = b"*2\r\n$4\r\npong\r\n".to_vec();
+            bulk(&mut reply, if frame.len() > 1 { frame.word(1) } else { b"" });
+            self.answer(io, key, &reply);
             return true;
         }
         let name = command.name.replace('|', " ");
@@ -129,6 +153,9 @@ impl Redis {
         }
         connection.subscriber = true;
         connection.tell(io, pipe, frame.bytes);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.subscriptions.told(command, frame.len() - 1);
+        }
         Step::Taken
     }
 

@@ -59,7 +59,9 @@ impl Redis {
     /// DBSIZE, FLUSHALL, KEYS, SCRIPT LOAD ...: to every master.
     pub(crate) fn everywhere(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, merge: Merge) {
         let masters = self.masters(key);
-        if masters.len() <= 1 {
+        // INFO of one master of a cluster would still show the cluster.
+        let as_it_is = merge != Merge::Info || self.is_single(key);
+        if masters.is_empty() || (masters.len() == 1 && as_it_is) {
             return self.ask_for(io, key, frame.bytes, To::Any, false);
         }
         let Some((cluster, head)) = self.owe_head(io, key, merge, masters.len(), false) else { return };

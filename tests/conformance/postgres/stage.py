@@ -9,7 +9,8 @@ from pathlib import Path
 from mesh_core.lab import Postgres, ports
 from tests.integration.process import Sidecar
 
-from .suite import HOST, Side, Suite
+from ..suite import HOST
+from .suite import Side, Suite
 
 # More than any suite's connections at a time: a client that leaves state in its session keeps its server connection.
 POOL = 80
@@ -44,7 +45,7 @@ class Stage:
         self.server.kill()
 
     def version(self) -> str:
-        return str(self.server.sql("show server_version")[0][0])
+        return f"PostgreSQL {self.server.sql('show server_version')[0][0]}"
 
     @contextmanager
     def side(self, name: str, suite: Suite, folder: Path) -> Iterator[Side]:

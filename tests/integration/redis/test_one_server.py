@@ -184,3 +184,43 @@ def test_what_one_server_is(pair: Pair) -> None:
     assert pair[1].info("server")["redis_mode"] == "standalone"
     assert pair[1].client_id() > 0
     assert pair[1].command_count() > 200
+
+
+def test_info_has_the_fields_of_one_server(pair: Pair) -> None:
+    """All that clients look for: none is missing, none shows the cluster."""
+    # What depends on what was run, and the first replica that a server ever had.
+    passing = ("cmdstat_", "errorstat_", "latency_percentiles_", "db", "master_sync", "repl_backlog")
+    direct, through = ({field for field in client.info("everything") if not field.startswith(passing)} for client in pair)
+    assert direct - through == set()
+    assert {field for field in through if field.startswith(("cluster_", "slave"))} <= {"cluster_enabled", "cluster_connections", *direct}
+    for field in ("redis_version", "arch_bits", "cluster_enabled", "role", "connected_slaves", "loading", "maxmemory_policy"):
+        same(pair, lambda client, field=field: client.info()[field])
+    assert pair[1].info("server")["redis_mode"] == "standalone"
+
+
+def test_info_adds_up_what_the_masters_have(pair: Pair) -> None:
+    for client in pair:
+        client.config_resetstat()
+        for number in range(20):
+            client.set(f"key{number}", number)
+        client.expire("key0", 100)
+    same(pair, lambda client: {name: client.info("keyspace")["db0"][name] for name in ("keys", "expires")})
+    same(pair, lambda client: client.info("commandstats")["cmdstat_set"]["calls"])
+    same(pair, lambda client: client.info("nosuch"))
+
+
+def test_a_client_is_closed_by_another(mesh: Client) -> None:
+    killer, victim = mesh(), mesh(client_name="victim")
+    number = victim.client_id()
+    assert [one["name"] for one in killer.client_list(client_id=[number])] == ["victim"]
+    assert killer.client_kill_filter(_id=number) == 1
+    assert killer.client_list(client_id=[number]) == []
+
+
+def test_what_any_node_knows_is_asked_there(pair: Pair) -> None:
+    for command in ("ACL CAT", "COMMAND GETKEYSANDFLAGS,SET,a,1", "SLOWLOG RESET", "SLOWLOG LEN", "MODULE LIST", "CLIENT TRACKINGINFO",
+                    "CLIENT UNPAUSE", "CLIENT HELP"):  # fmt: skip
+        same(pair, lambda client, command=command: client.execute_command(*command.split(",")))
+    # Servers name these in the order of their hash tables.
+    for command in ("ACL CAT,read", "COMMAND LIST,FILTERBY,PATTERN,ge*"):
+        same(pair, lambda client, command=command: sorted(client.execute_command(*command.split(","))))

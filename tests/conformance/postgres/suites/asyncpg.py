@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..suite import Command, Sdist, Side, Suite, pytest
+from ...suite import Command, Sdist, pytest
+from ..suite import Side, Suite
 
 VERSION = "0.32.0"
 # It counts what a client has written before it hears of an error: on a busy machine it fails in half the runs, also directly.

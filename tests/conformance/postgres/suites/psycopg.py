@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..suite import HOST, USER, Command, Git, Side, Suite, pytest
+from ...suite import HOST, Command, Git, pytest
+from ..suite import USER, Side, Suite
 
 VERSION = "3.3.9"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..suite import HOST, USER, Command, Sdist, Side, Suite, pytest
+from ...suite import HOST, Command, Sdist, pytest
+from ..suite import USER, Side, Suite
 
 VERSION = "2.0.58"
 TESTS = ("test/dialect/postgresql", "test/dialect/test_suite.py")

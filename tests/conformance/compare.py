@@ -10,19 +10,17 @@ from pathlib import Path
 
 from .junit import Outcome, Results
 
-EXPECTED = Path(__file__).with_name("expected.toml")
-
 
 @dataclass(frozen=True)
 class Accepted:
-    """Differences of one suite that are understood: tests by name (`*` stands for anything), and the reason."""
+    """Differences that are understood: suite and tests by name (`*` stands for anything), and the reason."""
 
     suite: str
     tests: tuple[str, ...]
     reason: str
 
     def covers(self, suite: str, test: str) -> bool:
-        return suite == self.suite and any(fnmatch.fnmatchcase(test, pattern.replace("[", "[[]")) for pattern in self.tests)
+        return fnmatch.fnmatchcase(suite, self.suite) and any(fnmatch.fnmatchcase(test, pattern.replace("[", "[[]")) for pattern in self.tests)
 
 
 @dataclass
@@ -59,7 +57,7 @@ def compare(suite: str, direct: Results, mesh: Results, accepted: Sequence[Accep
     return verdict
 
 
-def expected(file: Path = EXPECTED) -> list[Accepted]:
+def expected(file: Path) -> list[Accepted]:
     """The accepted differences. A suite without a reason, or a reason without tests, is a mistake of the file: ValueError."""
     found = []
     for entry in tomllib.loads(file.read_text()).get("difference", []):

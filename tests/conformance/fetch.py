@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from .suite import Git, Sdist, Suite
 
@@ -19,7 +20,7 @@ class Unavailable(Exception):
     """The source or a requirement cannot be had from here."""
 
 
-def source(suite: Suite) -> Path:
+def source(suite: Suite[Any]) -> Path:
     """The unpacked source of the suite's version."""
     wanted = suite.source
     folder = CACHE / f"{wanted.project}-{wanted.version}"
@@ -35,10 +36,10 @@ def source(suite: Suite) -> Path:
     return partial.rename(folder)
 
 
-def environment(suite: Suite) -> Path:
-    """`bin` of the suite's virtual environment; another set of requirements is another environment."""
+def environment(suite: Suite[Any]) -> Path:
+    """`bin` of the project's virtual environment; another set of requirements is another environment."""
     key = hashlib.sha256("\n".join([sys.version, *sorted(suite.requirements)]).encode()).hexdigest()[:12]
-    folder = CACHE / f"venv-{suite.name}-{key}"
+    folder = CACHE / f"venv-{suite.source.project}-{key}"
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
         _must(sys.executable, "-m", "venv", str(folder))

@@ -65,8 +65,15 @@ def test_the_report_names_every_difference_and_says_why() -> None:
     assert "s: a\n    NOT EXPLAINED: because" in text and "s: b\n    accepted: a reason" in text and "not run: no network" in text
 
 
-def test_the_file_of_accepted_differences_is_whole(tmp_path: Path) -> None:
-    assert all(one.reason for one in expected())
+FILES = sorted(Path(__file__).parent.glob("*/expected.toml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
+def test_the_file_of_accepted_differences_is_whole(file: Path) -> None:
+    assert all(one.reason for one in expected(file))
+
+
+def test_a_difference_without_a_reason_is_a_mistake(tmp_path: Path) -> None:
     wrong = tmp_path / "expected.toml"
     wrong.write_text('[[difference]]\nsuite = "s"\ntests = ["a"]\n')
     with pytest.raises(ValueError, match="has suite, tests and reason"):

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from . import fetch, junit
 from .compare import Accepted, Verdict, compare
-from .stage import Stage
-from .suite import Command, Suite
+from .suite import Command, Side, Stage, Suite
 
 Say = Callable[[str], None]
 AGAIN = 50  # tests that are given a second chance; more of them have another reason than chance
 
 
-def both(stage: Stage, suite: Suite, accepted: Sequence[Accepted], out: Path, say: Say) -> Verdict:
+def both(stage: Stage[Suite[Side], Side], suite: Suite[Side], accepted: Sequence[Accepted], out: Path, say: Say) -> Verdict:
     """Runs it directly, then through the mesh. What the runs print stays in `out`. fetch.Unavailable when it cannot be had.
 
     Some tests measure time, and fail now and then on a busy machine, on either side: a difference is one that shows twice.
@@ -39,7 +38,9 @@ def both(stage: Stage, suite: Suite, accepted: Sequence[Accepted], out: Path, sa
     return verdict
 
 
-def _one(stage: Stage, suite: Suite, side: str, tests: Path, binaries: Path, folder: Path, only: Sequence[str]) -> junit.Results:
+def _one(
+    stage: Stage[Suite[Side], Side], suite: Suite[Side], side: str, tests: Path, binaries: Path, folder: Path, only: Sequence[str]
+) -> junit.Results:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with stage.side(side, suite, folder) as reached:
