@@ -73,6 +73,14 @@ class UserOfDatabase(Spec):
     pool: UserPool = UserPool()
 
 
+class Reads(Spec):
+    """Where reads go that are proven to be reads. A session always sees what it wrote."""
+
+    from_: Literal["primary", "replicas"] = Field(default="primary", alias="from")
+    max_lag: Duration = "10s"
+    wait: Duration = "200ms"
+
+
 class Shard(Spec):
     name: Name
     primary: Server
@@ -92,6 +100,7 @@ class DatabaseSpec(Spec):
     users: list[UserOfDatabase] = Field(default_factory=list)
     shards: Annotated[list[Shard], Field(min_length=1)]
     tls: ServerTls | None = None
+    reads: Reads = Reads()
 
 
 def register(kinds: Kinds) -> None:
@@ -105,6 +114,7 @@ def register(kinds: Kinds) -> None:
 def check_database(owner: Authored, world: World) -> Iterable[Problem]:
     """Shards have names of their own, and a replica holds the database of its primary."""
     yield from _pools(owner)
+    yield from _check_reads(owner)
     seen: set[str] = set()
     primaries: dict[str, str] = {}
     for index, shard in enumerate(owner.spec.shards):
@@ -139,6 +149,17 @@ def _pools(owner: Authored) -> Iterator[Problem]:
             yield owner.problem(f"{path}.size", f"is more than pool.maxServers, {pool.max_servers}", "lower it, or raise maxServers")
 
 
+def _check_reads(owner: Authored) -> Iterable[Problem]:
+    if owner.spec.reads.from_ == "primary":
+        return
+    if owner.spec.engine != "postgres":
+        yield owner.problem("spec.reads.from", f"replicas are not read with engine {owner.spec.engine} yet", "remove it")
+    if len(owner.spec.shards) > 1:
+        yield owner.problem("spec.reads.from", "replicas of several shards are not read yet", "remove it, or use a Database of one shard")
+    if not any(shard.replicas for shard in owner.spec.shards):
+        yield owner.problem("spec.reads.from", "asks for replicas, and no shard has one", "name the replicas of each shard")
+
+
 def check_listener(listener: Authored, world: World) -> Iterable[Problem]:
     database = world.get("Database", listener.spec.backend)
     if database is not None and database.spec.engine != listener.spec.protocol:
@@ -171,6 +192,7 @@ def compile_database(owner: Authored, world: World) -> Iterable[Compiled]:
     for user in spec.users:
         _set_pool(result.users.add(name=user.name).pool, user.pool.over(spec.pool))
     set_upstream_tls(result.tls, owner, spec.tls)
+    _set_reads(result, spec.reads)
     if spec.tls is not None:
         result.tls.negotiation = spec.tls.negotiation.upper()
     for index, shard in enumerate(spec.shards):
@@ -191,6 +213,14 @@ def compile_filter(listener: Authored, world: World) -> Message:
     result.admins.extend(spec.admins)
     result.admin_database = spec.admin_database or ""
     return result
+
+
+def _set_reads(database: Message, reads: Reads) -> None:
+    if reads.from_ == "replicas":
+        target = database.reads
+        setattr(target, "from", 1)
+        target.max_lag_ms = parse_duration_ms(reads.max_lag)
+        target.wait_ms = parse_duration_ms(reads.wait)
 
 
 def _set_pool(target: Message, pool: Pool) -> None:

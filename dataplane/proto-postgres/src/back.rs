@@ -87,11 +87,11 @@ impl Postgres {
             };
             match self.message_of(server, client.as_deref_mut(), tag, body) {
                 Ok(Shown::Pass) => {
-                    server.kept.is_answered(true);
+                    server.kept.is_answered(!is_prologue(server, tag));
                     at += total;
                 }
                 Ok(shown) => {
-                    flush(io, to, bytes, &mut from, at);
+                    flush_heard(io, server, to, bytes, &mut from, at);
                     at += total;
                     from = at;
                     server.kept.is_answered(matches!(shown, Shown::Instead(_) | Shown::Reworded(_)));
@@ -120,7 +120,7 @@ impl Postgres {
                 }
             }
         }
-        flush(io, to, bytes, &mut from, at);
+        flush_heard(io, server, to, bytes, &mut from, at);
         if let Some(client) = client.filter(|_| server.expect.is_empty() || server.is_copy_in) {
             resume(io, client);
         }
@@ -159,6 +159,7 @@ impl Postgres {
                 };
             }
             b'T' | b'n' => described(server, client, tag, body),
+            b'C' if heard && server.is_replica => self.ran_on_replica(client.as_deref()),
             b'C' if heard => memory::forget(server, client, body),
             _ => {}
         }
@@ -177,6 +178,9 @@ impl Postgres {
             if client.as_deref().is_some_and(|client| self.is_withheld(client, server)) {
                 return Ok(Shown::Swallow);
             }
+        } else if client.as_deref().is_some_and(|client| self.is_refused_by_replica(client, server, sqlstate(body))) {
+            server.is_doomed = true; // this session only: nothing is wrong with the others
+            return Err(Fault::ours("replica", "it refused or cancelled a read, which the primary runs now"));
         }
         if let Some(client) = client.as_deref_mut().filter(|client| client.tapped.is_some() && client.failed.is_none()) {
             client.failed = Some(String::from_utf8_lossy(sqlstate(body)).into_owned());
@@ -237,7 +241,7 @@ impl Postgres {
             self.last_word(io, client);
             return Turn::ClientEnded(Close::Flush);
         }
-        if !is_over {
+        if !is_over || client.placing.is_some() {
             return Turn::On;
         }
         client.doubts.settle();
@@ -248,6 +252,9 @@ impl Postgres {
             return Turn::On;
         }
         if Self::keeps(client) {
+            return Turn::On;
+        }
+        if client.listener.database.reads.is_some() && self.ask_position(io, server, client) {
             return Turn::On;
         }
         client.server = None;
@@ -275,6 +282,15 @@ impl Postgres {
             }
             // A transaction that has failed already: the statement behind it fails as well.
             (Quiet::Sequences, Some(_)) if server.status == b'E' => None,
+            (Quiet::Position(asked), _) => {
+                self.position_known(server, client, asked);
+                None
+            }
+            // A role that is not there yet, for one: the primary has it.
+            (Quiet::Settings(_), Some(_)) if client.placing.is_some() => {
+                server.is_doomed = true;
+                None
+            }
             (Quiet::Settings(_), Some(body)) => Some(Turn::ClientEnded(self.settings_refused(io, client, &body))),
             (_, None) => None,
             // Its BEGIN was wrong (an isolation level that does not exist): what follows would run outside of a transaction.
@@ -313,6 +329,17 @@ fn resume(io: &mut dyn Io, client: &mut Client) {
     if std::mem::take(&mut client.is_moving) {
         io.pause(client.key, false);
     }
+}
+
+/// What precedes the first row of a replica's answer is not heard before the bytes at hand are flushed: a refusal comes with it.
+fn is_prologue(server: &Server, tag: u8) -> bool {
+    server.is_replica && matches!(tag, b'1' | b'2' | b't' | b'T' | b'n')
+}
+
+/// The same, which the client has heard then.
+fn flush_heard(io: &mut dyn Io, server: &mut Server, to: Option<Key>, bytes: &[u8], from: &mut usize, end: usize) {
+    server.kept.is_answered(*from < end);
+    flush(io, to, bytes, from, end);
 }
 
 /// Copies the run to the client.

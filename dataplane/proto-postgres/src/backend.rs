@@ -10,6 +10,7 @@ use crate::machine::{Postgres, timer};
 use crate::message::{SYNC, query};
 use crate::meter::PoolMeter;
 use crate::pool_conf::Mode;
+use crate::position::Samples;
 use crate::sequence;
 use crate::server::{Expect, Phase, Quiet, Server};
 use crate::settings::Settings;
@@ -49,6 +50,12 @@ pub struct Backend {
     pub harmless: code::Shared,
     /// No longer configured: what comes back is closed.
     pub is_retired: bool,
+    /// Where the primary's log was, for reads on replicas.
+    pub samples: Samples,
+    /// The pools of its replicas, where they are read.
+    pub replicas: Vec<usize>,
+    /// A replica that could not serve is not tried before.
+    pub behind_until: Nanos,
     /// Gauges.
     pub meter: PoolMeter,
 }
@@ -136,6 +143,12 @@ impl Postgres {
         {
             return Some(own);
         }
+        client.shard = shard;
+        self.acquire_of(io, client, index)
+    }
+
+    /// The same of that pool.
+    pub(crate) fn acquire_of(&mut self, io: &mut dyn Io, client: &mut Client, index: usize) -> Option<Key> {
         let backend = self.backends.get_mut(index)?;
         match backend.pool.acquire(client.key, io.now()) {
             Acquired::Leased(server) => {
@@ -146,7 +159,6 @@ impl Postgres {
             Acquired::Queued => {}
         }
         client.waits = Some(index);
-        client.shard = shard;
         io.pause(client.key, true);
         self.pump(io, index);
         None
@@ -208,6 +220,7 @@ impl Postgres {
             io.arm(key, timer::LOGIN, io.now() + backend.database.pool_of(&backend.user).connect);
             let mut server = Server::new(key, index, backend.seek.turn, endpoint, Phase::Dialling);
             server.is_direct = server.endpoint.target.tls.is_some();
+            server.is_replica = backend.is_replica();
             self.servers.insert(key, Box::new(server));
         }
     }
@@ -226,7 +239,12 @@ impl Postgres {
     /// A pool's timer: waiters whose time is up, connections that nobody needs, another attempt to connect.
     pub(crate) fn backend_timer(&mut self, io: &mut dyn Io, index: usize) {
         while let Some(waiter) = self.backends.get_mut(index).and_then(|backend| backend.pool.expired(io.now())) {
-            let Some(error) = self.backends.get(index).map(Backend::timed_out) else { return };
+            let Some(backend) = self.backends.get_mut(index) else { return };
+            if backend.is_replica() {
+                self.place_anew(io, waiter);
+                continue;
+            }
+            let error = backend.timed_out();
             self.fail_waiter(io, waiter, error);
         }
         while let Some(stale) = self.backends.get_mut(index).and_then(|backend| backend.pool.stale(io.now())) {

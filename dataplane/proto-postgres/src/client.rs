@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::extended::Held;
 use crate::meter::ListenerMeter;
 use crate::pool_conf::Mode;
+use crate::position::Written;
 use crate::route::Wanted;
 use crate::scatter::{Portal, Scatter};
 use crate::seats::Seat;
@@ -156,6 +157,14 @@ pub struct Client {
     pub legs: Vec<Key>,
     /// A statement over several shards under way on them.
     pub scatter: Option<Box<Scatter>>,
+    /// What its reads must see, where replicas are read.
+    pub written: Written,
+    /// The only statement of the latest request that was found to read, by its fingerprint.
+    pub reading: Option<u128>,
+    /// A read waits for a replica to prove itself, until then.
+    pub placing: Option<Nanos>,
+    /// It has been asked once at least.
+    pub is_replica_asked: bool,
     /// Its request was run again once already, see `replay`.
     pub is_repeated: bool,
     /// It sends no more: end when everything is answered.
@@ -224,6 +233,10 @@ impl Client {
             is_gathering: false,
             legs: Vec::new(),
             scatter: None,
+            written: Written::default(),
+            reading: None,
+            placing: None,
+            is_replica_asked: false,
             is_repeated: false,
             is_leaving: false,
             replication: None,
@@ -266,6 +279,12 @@ impl Client {
     /// Whether its transaction, batch or session state binds it to the shard of its connection.
     pub fn is_bound(&self) -> bool {
         self.server.is_some() && self.virgin.is_none()
+    }
+
+    /// Whether its reads may go to replicas, or one is at work for it yet.
+    #[inline]
+    pub fn splits(&self) -> bool {
+        self.listener.database.reads.is_some() || self.placing.is_some()
     }
 
     /// What ReadyForQuery says while no server is leased.

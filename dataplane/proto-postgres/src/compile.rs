@@ -1,17 +1,20 @@
 //! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
 
 use crate::auth::{Credentials, Entropy, Method, User, end_point, scram};
-use crate::conf::{Conf, Database, Endpoint, Listener, Shard};
+use crate::conf::{Conf, Database, Endpoint, Listener, Reads, Shard};
 use crate::login::ALPN;
 use crate::pool_conf::PoolConf;
 use config::proto::midstream::core::v1::{downstream_tls, upstream_tls};
-use config::proto::midstream::sql::v1::{self as proto, Engine, sql_proxy};
+use config::proto::midstream::sql::v1::{self as proto, Engine, reads, sql_proxy};
 use config::{Compiled, Context, Entry, Invalid, ListenerOf, Refusal, Role, types};
 use rustls::{ClientConfig, ServerConfig};
 use sql::Rules;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use wire::{Bind, Target, TlsClient};
+use wire::{Bind, MILLIS, Target, TlsClient};
+
+/// Replication is usually within a second; an application that reads from replicas at all bears this.
+const DEFAULT_MAX_LAG_MS: u32 = 10_000;
 
 /// Compiles the PostgreSQL part of a set.
 pub fn compile(context: &Context<'_>) -> Compiled {
@@ -78,17 +81,27 @@ fn database(context: &Context<'_>, entry: &Entry<proto::Database>, refusals: &mu
         .enumerate()
         .map(|(index, one)| shard(context, value, one, &pool).map_err(|invalid| invalid.within(&format!("shards[{index}]"))));
     let shards = shards.collect::<Result<Vec<_>, _>>()?;
+    let reads = value.reads.as_ref().filter(|reads| reads.from() == reads::From::Replicas).map(reads_conf);
+    if reads.is_some() && shards.len() > 1 {
+        return Err(Invalid::new("reads.from", "replicas of several shards are not read; remove it"));
+    }
     Ok(Some(Database {
         name: entry.name.as_str().into(),
         pool,
         users: users_pools(value)?,
         max_servers: value.pool.as_ref().map_or(0, |pool| pool.max_servers) as usize,
         credentials,
+        reads,
         has_standbys: shards.iter().any(|shard| shard.targets.len() > 1),
         shards,
         rules,
         rules_version: sharding.map(|sharding| sharding.version.clone()).unwrap_or_default(),
     }))
+}
+
+fn reads_conf(reads: &proto::Reads) -> Reads {
+    let max_lag = if reads.max_lag_ms == 0 { DEFAULT_MAX_LAG_MS } else { reads.max_lag_ms };
+    Reads { max_lag: u64::from(max_lag) * MILLIS, wait: u64::from(reads.wait_ms) * MILLIS }
 }
 
 fn users_pools(database: &proto::Database) -> Result<BTreeMap<String, PoolConf>, Invalid> {

@@ -5,7 +5,7 @@ use crate::pool_conf::PoolConf;
 use sql::Rules;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use wire::{Chain, Target, TlsClient, TlsServer};
+use wire::{Chain, Nanos, Target, TlsClient, TlsServer};
 
 /// All listeners and databases in force.
 #[derive(Default)]
@@ -66,6 +66,8 @@ pub struct Database {
     pub max_servers: usize,
     /// For the servers; without them each client's own name is used, and pools are per user.
     pub credentials: Option<Credentials>,
+    /// Reads may go to replicas.
+    pub reads: Option<Reads>,
     /// Some shard has more than one server.
     pub has_standbys: bool,
     /// In the order of the resource: a `ShardId` is an index.
@@ -87,6 +89,15 @@ impl Database {
     pub fn owner<'a>(&self, user: &'a str) -> &'a str {
         if self.credentials.is_some() && !self.users.contains_key(user) { "" } else { user }
     }
+}
+
+/// `midstream.sql.v1.Reads` with its defaults filled in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reads {
+    /// A replica that is not proven to be nearer is not read.
+    pub max_lag: Nanos,
+    /// How long a read waits for a replica to replay what its session wrote.
+    pub wait: Nanos,
 }
 
 /// One shard.

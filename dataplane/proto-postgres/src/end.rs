@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::machine::Postgres;
 use crate::pool_conf::Mode;
 use crate::server::Server;
+use crate::split;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::pool::Limits;
@@ -56,7 +57,8 @@ impl Postgres {
     /// A lease without its client: cleaned; or closed, where an answer is still under way, which nobody could tell from the next one's,
     /// or a batch without its Sync, which must not be committed.
     fn leave(&mut self, io: &mut dyn Io, client: &Client, server: &mut Server) {
-        if server.expect.is_empty() && !server.is_copy_in && !server.is_doomed && !client.is_in_batch {
+        let is_answered = server.expect.is_empty() || split::is_unharmed(client, server);
+        if is_answered && !server.is_copy_in && !server.is_doomed && !client.is_in_batch {
             server.left = client.session.left();
             // In session mode nothing is asked for: a client's end is rare enough to be thorough.
             server.is_dirty |= client.mode == Mode::Session;
@@ -169,6 +171,7 @@ impl Postgres {
                 None => self.retire(io, index),
             }
         }
+        (0..self.backends.len()).for_each(|index| self.add_replicas(index));
         let retired = |index: &usize| self.backends.get(*index).is_none_or(|backend| backend.is_retired);
         let sizes: BTreeMap<_, _> = databases.iter().map(|(name, database)| (name.clone(), database.shards.len())).collect();
         self.groups.retain(|(name, _), group| !group.iter().any(retired) && sizes.get(name) == Some(&group.len()));
@@ -180,6 +183,9 @@ impl Postgres {
         let backend = &mut self.backends[index];
         backend.is_retired = true;
         backend.meter.census([0; 4]);
+        if backend.is_replica() {
+            self.give_up_replica(io, index);
+        }
         while let Some(key) = self.backends[index].pool.evict() {
             self.close_server(io, key);
         }
@@ -227,5 +233,12 @@ fn is_same(backend: &crate::backend::Backend, new: &crate::conf::Database) -> bo
         && old_shard.name == new_shard.name
         && old_shard.database == new_shard.database
         && backend.database.credentials == new.credentials
+        && is_still_replica(backend, new)
         && new.owner(&backend.user) == &*backend.user
+}
+
+/// Of a pool for reads: whether its server is still one that is read.
+fn is_still_replica(backend: &crate::backend::Backend, new: &crate::conf::Database) -> bool {
+    let is_there = |place: &crate::conf::Place| new.shards.iter().any(|shard| shard.targets.iter().any(|target| target.place() == *place));
+    !backend.is_replica() || new.reads.is_some() && backend.place().is_some_and(is_there)
 }

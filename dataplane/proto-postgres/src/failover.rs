@@ -31,13 +31,35 @@ pub struct Seek {
     lasting: usize,
     /// Where the pool's connections stand.
     place: Option<Place>,
+    /// The only one, for a replica's pool.
+    only: Option<Place>,
     /// Connections to standbys that may be promoted.
     watched: Vec<Key>,
 }
 
+impl Seek {
+    /// For a pool of that server alone.
+    pub fn only(endpoint: &Endpoint) -> Seek {
+        Seek { only: Some(endpoint.place()), ..Seek::default() }
+    }
+}
+
 impl Backend {
+    /// Whether it is a replica's, for reads.
+    pub fn is_replica(&self) -> bool {
+        self.seek.only.is_some()
+    }
+
+    /// Where its connections stand.
+    pub fn place(&self) -> Option<&Place> {
+        self.seek.only.as_ref().or(self.seek.place.as_ref())
+    }
+
     /// The server to dial.
     pub fn candidate(&self) -> Option<&Endpoint> {
+        if let Some(only) = &self.seek.only {
+            return self.shard()?.targets.iter().find(|target| target.place() == *only);
+        }
         let targets = &self.shard()?.targets;
         targets.get(self.seek.turn % targets.len().max(1))
     }
@@ -48,12 +70,12 @@ impl Backend {
 
     /// Whether the server has to prove that it is the primary.
     fn is_choosy(&self) -> bool {
-        self.shard().is_some_and(|shard| shard.targets.len() > 1)
+        !self.is_replica() && self.shard().is_some_and(|shard| shard.targets.len() > 1)
     }
 
     /// The server of that turn is not to be had. True: none is, for reasons that waiting does not mend.
     pub fn missed(&mut self, turn: usize, is_lasting: bool, now: Nanos, dice: u64) -> bool {
-        let servers = self.shard().map_or(1, |shard| shard.targets.len().max(1));
+        let servers = if self.is_choosy() { self.shard().map_or(1, |shard| shard.targets.len()) } else { 1 };
         if turn != self.seek.turn {
             self.pool.passed_over(now); // dialled side by side with one that has been counted
             return false;
@@ -145,6 +167,7 @@ impl Postgres {
         let watched = std::mem::take(&mut seek.watched);
         if before.is_some() {
             backend.meter.failed_over();
+            backend.samples.clear();
         }
         for key in watched {
             self.close_server(io, key);
@@ -224,7 +247,7 @@ impl Postgres {
 
     /// The shard's servers are other ones, or in another order. Connections to those that stayed stay.
     pub(crate) fn move_servers(&mut self, io: &mut dyn Io, index: usize) {
-        let Some(backend) = self.backends.get_mut(index) else { return };
+        let Some(backend) = self.backends.get_mut(index).filter(|backend| !backend.is_replica()) else { return };
         let targets = backend.shard().map(|shard| shard.targets.clone()).unwrap_or_default();
         let is_hopeful = targets.iter().any(|target| target.is_healthy);
         let is_good = |place: &Place| targets.iter().any(|target| target.place() == *place && (target.is_healthy || !is_hopeful));

@@ -77,6 +77,9 @@ impl Postgres {
         match bytes.get(HEADER..total) {
             Some(body) => {
                 let frame = &bytes[..total];
+                if client.splits() && client.refused.is_none() && !self.is_placed(io, client, tag, bytes) {
+                    return Ok(Next::More);
+                }
                 Ok(match self.whole(io, client, tag, frame, body)? {
                     Step::Done => {
                         client.wanted.clear();
@@ -98,6 +101,7 @@ impl Postgres {
             client.started = io.now().max(1);
         }
         if let Some(error) = client.refused.take() {
+            client.placing = None;
             self.refuse(io, client, tag, error);
             return Ok(Step::Done);
         }
@@ -130,6 +134,9 @@ impl Postgres {
     }
 
     fn stream(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, bytes: &[u8], total: usize) -> Result<Next, Fault> {
+        if client.splits() && !self.is_placed(io, client, tag, bytes) {
+            return Ok(Next::More);
+        }
         let rest = (total - bytes.len()) as u64;
         let step = match tag {
             b'B' => self.bind(io, client, bytes, bytes.get(HEADER..).unwrap_or_default())?,

@@ -27,7 +27,9 @@ impl Postgres {
         if self.groups.len() >= MAX_GROUPS {
             self.forget_groups();
         }
-        let group: Rc<[usize]> = (0..database.shards.len()).map(|shard| self.add_backend(database, shard as ShardId, &owner)).collect();
+        let group: Rc<[usize]> =
+            (0..database.shards.len()).map(|shard| self.add_backend(database, shard as ShardId, &owner, Seek::default())).collect();
+        group.iter().for_each(|index| self.add_replicas(*index));
         self.groups.insert(key, group.clone());
         group
     }
@@ -36,15 +38,37 @@ impl Postgres {
     fn forget_groups(&mut self) {
         let backends = &mut self.backends;
         self.groups.retain(|_, group| {
-            let is_used = Rc::strong_count(group) > 1 || group.iter().any(|index| backends.get(*index).is_some_and(|one| !one.pool.is_empty()));
+            let replicas = group.iter().filter_map(|index| backends.get(*index)).flat_map(|one| one.replicas.clone());
+            let pools: Vec<usize> = group.iter().copied().chain(replicas).collect();
+            let is_used = Rc::strong_count(group) > 1 || pools.iter().any(|index| backends.get(*index).is_some_and(|one| !one.pool.is_empty()));
             if !is_used {
-                group.iter().for_each(|index| backends[*index].is_retired = true);
+                pools.iter().for_each(|index| backends[*index].is_retired = true);
             }
             is_used
         });
     }
 
-    fn add_backend(&mut self, database: &Arc<Database>, shard: ShardId, user: &Rc<str>) -> usize {
+    /// The pools of a shard's servers that reads may go to, one each; those that are there already stay.
+    pub(crate) fn add_replicas(&mut self, index: usize) {
+        let Some(backend) = self.backends.get(index).filter(|backend| !backend.is_replica() && !backend.is_retired) else { return };
+        let (database, shard, user) = (backend.database.clone(), backend.shard, backend.user.clone());
+        let targets = database.shards.get(usize::from(shard)).map(|shard| &shard.targets).filter(|_| database.reads.is_some());
+        let mut replicas = Vec::new();
+        for target in targets.into_iter().flatten() {
+            let place = target.place();
+            let is_it = |one: &Backend| {
+                let is_same = one.database.name == database.name && one.shard == shard && one.user == user;
+                is_same && one.is_replica() && !one.is_retired && one.place() == Some(&place)
+            };
+            let known = self.backends.iter().position(is_it);
+            replicas.push(known.unwrap_or_else(|| self.add_backend(&database, shard, &user, Seek::only(target))));
+        }
+        if let Some(backend) = self.backends.get_mut(index) {
+            backend.replicas = replicas;
+        }
+    }
+
+    fn add_backend(&mut self, database: &Arc<Database>, shard: ShardId, user: &Rc<str>, seek: Seek) -> usize {
         let shard_name = database.shards.get(usize::from(shard)).map_or("", |shard| &shard.name);
         // Names that clients made up are no names of metrics: those pools are counted together.
         let of_user = if database.users.contains_key(&**user) { format!("/{user}") } else { String::new() };
@@ -56,11 +80,14 @@ impl Postgres {
             user: user.clone(),
             pool: Pool::new(database.pool_of(user).limits(&self.worker), u64::from_be_bytes([a, b, c, d, e, f, g, h])),
             alarm: u64::MAX,
-            seek: Seek::default(),
+            seek,
             last_error: String::new(),
             welcomes: HashMap::new(),
             harmless: Default::default(),
             is_retired: false,
+            samples: Default::default(),
+            replicas: Vec::new(),
+            behind_until: 0,
             meter: PoolMeter::new(&self.worker.metrics, &name),
         };
         let free = self.backends.iter().position(|backend| backend.is_retired && backend.pool.is_empty());

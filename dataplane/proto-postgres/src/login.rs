@@ -200,6 +200,10 @@ impl Postgres {
         backend.last_error = why.into();
         let is_hopeless = backend.missed(server.turn, is_lasting, io.now(), io.random());
         backend.meter.error("connect");
+        if backend.is_replica() {
+            self.give_up_replica(io, index);
+            return self.pump(io, index);
+        }
         let error = Error::statement("08006", format!("no connection to {}: {why}", backend.name()));
         for waiter in if is_hopeless { backend.pool.dismiss() } else { Vec::new() } {
             self.fail_waiter(io, waiter, error.clone());

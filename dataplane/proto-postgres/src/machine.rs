@@ -79,6 +79,10 @@ pub struct Postgres {
     /// Of all workers.
     pub(crate) seats: Seats,
     pub(crate) interned: Interned,
+    /// Fingerprints of statements that only looked like reads for a replica.
+    pub(crate) impure: HashSet<u128>,
+    /// Of those that a replica has run.
+    pub(crate) pure: HashSet<u128>,
     pub(crate) lexer: Lexer,
     pub(crate) flows: FlowTable,
     pub(crate) meters: HashMap<Arc<str>, Rc<ListenerMeter>>,
@@ -105,6 +109,8 @@ impl Postgres {
             entropy,
             seats,
             interned: Interned::default(),
+            impure: HashSet::new(),
+            pure: HashSet::new(),
             lexer: Lexer::default(),
             flows: FlowTable::new(FLOW_BUDGET),
             meters: HashMap::new(),

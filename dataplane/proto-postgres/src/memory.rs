@@ -1,6 +1,7 @@
 //! What answers tell of a server's session, remembered for whoever has it next.
 
 use crate::client::Client;
+use crate::position::Position;
 use crate::question;
 use crate::server::{Expect, Quiet, Server};
 use sql::effect::State;
@@ -10,6 +11,8 @@ use wire::Cursor;
 pub fn found(server: &mut Server, body: &[u8]) {
     if let Some(Expect::Quiet(Quiet::Ask(_))) = server.expect.front() {
         server.found.extend(question::row(body));
+    } else if let Some(Expect::Quiet(Quiet::Position(_))) = server.expect.front() {
+        server.position = Position::read(body);
     }
 }
 

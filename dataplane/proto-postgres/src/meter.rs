@@ -10,6 +10,7 @@ pub struct ListenerMeter {
     listener: String,
     requests: [Counter; 3],
     seconds: Histogram,
+    reads: [Counter; 2],
 }
 
 impl ListenerMeter {
@@ -22,7 +23,12 @@ impl ListenerMeter {
             registry.counter("midstream_requests_total", labels)
         });
         let seconds = registry.histogram("midstream_request_seconds", labels());
-        ListenerMeter { registry: registry.clone(), listener: listener.into(), requests, seconds }
+        let reads = ["primary", "replica"].map(|role| {
+            let mut labels = labels();
+            labels.push(("role", role.into()));
+            registry.counter("midstream_sql_reads_total", labels)
+        });
+        ListenerMeter { reads, registry: registry.clone(), listener: listener.into(), requests, seconds }
     }
 
     /// A request was answered.
@@ -39,6 +45,11 @@ impl ListenerMeter {
     /// Requests, and how long they took together.
     pub fn totals(&self) -> (u64, Nanos) {
         (self.requests.iter().map(Counter::get).sum(), self.seconds.sum())
+    }
+
+    /// Where a read went that may go to a replica.
+    pub fn read(&self, is_replica: bool) {
+        self.reads[usize::from(is_replica)].add(1);
     }
 
     /// A request was run again after its server was lost.

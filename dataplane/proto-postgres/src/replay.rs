@@ -9,6 +9,7 @@ use crate::machine::Postgres;
 use crate::message::{self, BindNames, HEADER, Head, Parse, frame, head};
 use crate::pool_conf::Mode;
 use crate::server::{Expect, Quiet, Server};
+use crate::split::is_unharmed;
 use crate::statement::Prepared;
 use sql::effect::Transaction;
 use sql::reads::only_reads;
@@ -58,6 +59,23 @@ impl Kept {
         }
     }
 
+    /// Tells the fingerprints of the statements.
+    pub fn fingerprints(&self, client: &Client, lexer: &mut Lexer, mut tell: impl FnMut(u128)) {
+        let mut at = 0;
+        while let Some(Head::Frame { tag, total }) = self.bytes.get(at..).map(|rest| head(rest, message::frontend_limit)) {
+            let body = self.bytes.get(at + HEADER..at.saturating_add(total)).unwrap_or_default();
+            match tag {
+                b'Q' => drop(lexer.scan(body.strip_suffix(b"\0").unwrap_or(body), Settings::default()).map(|lexed| tell(lexed.fingerprint))),
+                b'B' => {
+                    let handle = BindNames::read(body).and_then(|names| client.statement(names.statement));
+                    handle.and_then(|handle| handle.prepared.lexed.as_ref()).into_iter().for_each(|lexed| tell(lexed.fingerprint));
+                }
+                _ => {}
+            }
+            at += total;
+        }
+    }
+
     /// A Parse that was held until its server was known.
     pub fn add_held(&mut self, prepared: &Prepared, name: &[u8]) {
         let mut bytes = Vec::new();
@@ -88,12 +106,23 @@ impl Postgres {
 
     /// A server says that it shuts down, or that another one's crash ends it. True: the client need not hear of it.
     pub(crate) fn is_withheld(&mut self, client: &Client, server: &mut Server) -> bool {
-        server.kept.is_due = server.is_stopping && self.is_repeatable(client, server);
+        server.is_stopping && self.is_due(client, server)
+    }
+
+    /// Whether the request can be run again; then it will be, when the connection is closed.
+    pub(crate) fn is_due(&mut self, client: &Client, server: &mut Server) -> bool {
+        server.kept.is_due = self.is_repeatable(client, server);
         server.kept.is_due
     }
 
     /// Presents the request of a lost server once more. False: its client has to be told.
     pub(crate) fn replay(&mut self, io: &mut dyn Io, client: &mut Client, server: &mut Server) -> bool {
+        if is_unharmed(client, server) {
+            (client.server, client.virgin, client.placing, client.is_moving) = (None, None, None, false);
+            io.unlink(client.key);
+            io.pause(client.key, false);
+            return true;
+        }
         if !server.kept.is_due && !self.is_repeatable(client, server) {
             return false;
         }

@@ -11,6 +11,7 @@ use crate::conf::Endpoint;
 use crate::error::Error;
 use crate::message::parameter_status;
 use crate::pids::Owner;
+use crate::position::Position;
 use crate::replay::Kept;
 use crate::replication::Relay;
 use crate::sequence::Sequences;
@@ -21,8 +22,8 @@ use crate::statement::{Handle, OnServer, Prepared};
 use sql::effect::State;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use wire::Key;
 use wire::pool::Term;
+use wire::{Key, Nanos};
 
 /// How far a connection is.
 pub enum Phase {
@@ -79,6 +80,8 @@ pub enum Quiet {
     Ask(Box<Asked>),
     /// The client's own BEGIN, answered already.
     Begin,
+    /// Where its log is; asked at that time.
+    Position(Nanos),
 }
 
 /// What is owed next: by the server, or by us in its place, in the order of the client's messages.
@@ -138,6 +141,12 @@ pub struct Server {
     pub turn: usize,
     /// Where it is.
     pub endpoint: Endpoint,
+    /// Its pool is a replica's.
+    pub is_replica: bool,
+    /// What a replica has replayed, at least.
+    pub replayed: Option<Position>,
+    /// The answer to [`Quiet::Position`].
+    pub position: Option<Position>,
     /// See [`Phase`].
     pub phase: Phase,
     /// TLS began with the first byte.
@@ -212,6 +221,9 @@ impl Server {
             backend,
             turn,
             endpoint,
+            is_replica: false,
+            replayed: None,
+            position: None,
             phase,
             is_direct: false,
             relay: None,

@@ -272,7 +272,6 @@ const KNOWN: &[&str] = &[
     "rpad",
     "rtrim",
     "select",
-    "sets",
     "sha256",
     "sign",
     "some",
