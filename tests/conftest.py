@@ -12,6 +12,9 @@ from typing import TypeVar
 
 import pytest
 
+# Tests start processes while gRPC's threads run; its handlers in the child before exec have been seen to end it with SIGBUS.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from mesh_core.lab import Kafka, Missing, MockKafka, Postgres, RedisCluster, postgres
 
 Server = TypeVar("Server")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from . import account, guard
@@ -13,6 +14,7 @@ from .errors import LabError
 
 STOP_DEADLINE_S = 20.0  # a server that has not ended this long after its signal is killed
 TAIL_LINES = 15
+POLL_S = 0.005
 
 
 class Process:
@@ -79,13 +81,19 @@ class Process:
         return self.kill()
 
     def kill(self) -> int | None:
-        """SIGKILL to it and to every process below it, and reaps it."""
+        """SIGKILL to it and to every process below it; returns when all are gone: what they shared is free again."""
         if self._child is None:
             return None
+        below: list[int] = []
         if self.alive:
-            for pid in [self._child.pid, *descendants(self._child.pid)]:
+            self.pause()  # it makes no more children between the listing and its end
+            below = descendants(self._child.pid)
+            for pid in [self._child.pid, *below]:
                 _kill(pid)
         status = self._child.wait()
+        ends = time.monotonic() + STOP_DEADLINE_S
+        while any(_is_running(pid) for pid in below) and time.monotonic() < ends:
+            time.sleep(POLL_S)  # not our children: nothing tells of their end
         guard.forget(self._child.pid)
         return status
 
@@ -119,6 +127,13 @@ def descendants(pid: int) -> list[int]:
     for child in found:
         found.extend(children.get(child, []))
     return found
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
 
 
 def _kill(pid: int) -> None:

@@ -47,7 +47,9 @@ fn is_known(text: &[u8], start: usize, name: &[u8], is_call: bool) -> bool {
         return name == b"pg_catalog";
     }
     let is_qualified = start > 0 && text[start - 1] == b'.';
-    !is_call || is_listed(name) && (!is_qualified || text[..start].ends_with(b"pg_catalog."))
+    // A user's function may have these names, but none stands right behind a parenthesis.
+    let is_clause = matches!(name, b"filter" | b"over") && text[..start].trim_ascii_end().ends_with(b")");
+    !is_call || is_clause || is_listed(name) && (!is_qualified || text[..start].ends_with(b"pg_catalog."))
 }
 
 /// Whether a word in front of a parenthesis is a keyword, a type, or a function of the server that does nothing but answer.
@@ -104,7 +106,6 @@ const KNOWN: &[&str] = &[
     "bpchar",
     "broadcast",
     "btrim",
-    "by",
     "cardinality",
     "case",
     "cast",
@@ -123,7 +124,6 @@ const KNOWN: &[&str] = &[
     "count",
     "covar_pop",
     "covar_samp",
-    "cube",
     "cume_dist",
     "date_bin",
     "date_part",
@@ -142,7 +142,6 @@ const KNOWN: &[&str] = &[
     "exp",
     "extract",
     "family",
-    "filter",
     "first_value",
     "float",
     "floor",
@@ -220,7 +219,6 @@ const KNOWN: &[&str] = &[
     "make_timestamp",
     "make_timestamptz",
     "masklen",
-    "materialized",
     "max",
     "md5",
     "min",
@@ -240,7 +238,6 @@ const KNOWN: &[&str] = &[
     "octet_length",
     "on",
     "or",
-    "over",
     "overlay",
     "percent_rank",
     "percentile_cont",
@@ -264,7 +261,6 @@ const KNOWN: &[&str] = &[
     "replace",
     "reverse",
     "right",
-    "rollup",
     "round",
     "row",
     "row_number",
@@ -319,12 +315,10 @@ const KNOWN: &[&str] = &[
     "var_samp",
     "varchar",
     "variance",
-    "varying",
     "websearch_to_tsquery",
     "when",
     "where",
     "width_bucket",
-    "within",
 ];
 
 #[cfg(test)]
@@ -369,6 +363,8 @@ mod tests {
             "select * into u from t",
             "select nextval('s')",
             "select my_function(1)",
+            "select filter(1)",
+            "select over (1)",
             "select app.lower(x) from t",
             "select \"lower\"(x) from t",
             "select random()",
