@@ -143,6 +143,11 @@ impl Client {
         self.lease.is_some_and(|lease| lease.purpose == Purpose::Block)
     }
 
+    /// Where among its retries that command stands.
+    pub fn retry_at(&self, seq: u64) -> Option<usize> {
+        self.retries.binary_search_by_key(&seq, Parked::seq).ok()
+    }
+
     /// Whether something besides its output follows from an answer.
     #[inline]
     pub fn needs_attention(&self) -> bool {

@@ -168,13 +168,10 @@ impl Redis {
             self.tell(io.now(), key, taps);
         }
         let Some(client) = self.clients.get(key) else { return };
-        let has_retries = !client.retries.is_empty();
         if client.subscriptions.is_waiting() {
             self.send_messages(io, key);
         }
-        if has_retries {
-            self.advance(io, key);
-        }
+        self.advance(io, key);
         self.resume(io, key);
         self.close_if_done(io, key);
     }

@@ -109,7 +109,7 @@ impl Redis {
 
     fn turn(&self, now: Nanos, key: Key, seq: u64) -> Turn {
         let Some(client) = self.clients.get(key) else { return Turn::NotYet };
-        let Some(parked) = client.retries.iter().find(|parked| parked.seq() == seq) else { return Turn::NotYet };
+        let Some(parked) = client.retry_at(seq).and_then(|at| client.retries.get(at)) else { return Turn::NotYet };
         let pending = parked.pending;
         match parked.reason {
             Reason::Paced if client.lease.is_none() && client.ring.is_front(seq) => Turn::Paced,
@@ -122,7 +122,7 @@ impl Redis {
 
     fn take_retry(&mut self, key: Key, seq: u64) -> Option<(usize, Parked)> {
         let client = self.clients.get_mut(key)?;
-        let at = client.retries.iter().position(|parked| parked.seq() == seq)?;
+        let at = client.retry_at(seq)?;
         let parked = client.retries.remove(at)?;
         if let Some(Some(known)) = self.clusters.get_mut(client.cluster) {
             known.waiting.remove(&parked);

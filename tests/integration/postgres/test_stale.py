@@ -74,12 +74,18 @@ async def kept_after_a_change_elsewhere(scene: Scene) -> list[Any]:
     return seen
 
 
-async def prepared_after_a_change_elsewhere(scene: Scene) -> list[Any]:
+async def prepared_on_every_connection(scene: Scene) -> list[Any]:
+    """By clients of their own, before anything changes."""
     seen = []
     for busy in range(POOL):
         async with scene.others_busy(busy):
             early = await scene.client()
             seen.append(await outcome((await early.prepare("select v from stale")).fetchval()))
+    return seen
+
+
+async def prepared_after_a_change_elsewhere(scene: Scene) -> list[Any]:
+    seen = await prepared_on_every_connection(scene)
     await scene.elsewhere("alter table stale alter v type bigint")
     late = await scene.client()
     fresh = await late.prepare("select v from stale")
@@ -90,11 +96,7 @@ async def prepared_after_a_change_elsewhere(scene: Scene) -> list[Any]:
 
 
 async def prepared_in_a_transaction(scene: Scene) -> list[Any]:
-    seen = []
-    for busy in range(POOL):
-        async with scene.others_busy(busy):
-            early = await scene.client()
-            seen.append(await outcome((await early.prepare("select v from stale")).fetchval()))
+    seen = await prepared_on_every_connection(scene)
     await scene.elsewhere("alter table stale alter v type bigint")
     late = await scene.client()
     for _ in range(2):
