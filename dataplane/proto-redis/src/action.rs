@@ -44,6 +44,8 @@ pub enum Action {
     Blocking,
     /// On a connection of its own while the words STREAMS and BLOCK are both there (XREAD, XREADGROUP); else like `Keyed`.
     MayBlock,
+    /// A message, to the node where subscriptions are.
+    Publish,
     /// Subscriptions, on a connection of the client's own.
     Subscribe,
     /// The cursor walks all masters.
@@ -98,9 +100,10 @@ pub fn action_of(command: &Command) -> Action {
         }
         "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" => Action::Subscribe,
         "xread" | "xreadgroup" => Action::MayBlock,
-        "publish" | "time" | "lastsave" | "config|get" | "function|list" | "function|dump" | "function|stats" | "script|show" | "object|help"
-        | "memory|help" | "xinfo|help" | "xgroup|help" | "script|help" | "function|help" | "config|help" | "pubsub|help" | "slowlog|help"
-        | "latency|help" | "module|help" | "module|list" | "lolwut" => Action::Anywhere,
+        "publish" => Action::Publish,
+        "time" | "lastsave" | "config|get" | "function|list" | "function|dump" | "function|stats" | "script|show" | "object|help" | "memory|help"
+        | "xinfo|help" | "xgroup|help" | "script|help" | "function|help" | "config|help" | "pubsub|help" | "slowlog|help" | "latency|help"
+        | "module|help" | "module|list" | "lolwut" => Action::Anywhere,
         "wait" | "waitaof" => Action::Refused(PINNED),
         "monitor" => Action::Refused("it would show one node's traffic, all applications' alike; use a Tap on the listener"),
         "sync" | "psync" | "replconf" => Action::Refused(REPLICATION),
@@ -163,8 +166,15 @@ const REPEATABLE_WRITES: &[&str] = &[
     "lset",
 ];
 
-/// Whether the command may be repeated when nobody knows whether it ran: reads, and the writes listed above.
+/// What shows the system and changes nothing, though it is for administrators.
+const SHOWS: &[&str] =
+    &["config|get", "slowlog|get", "slowlog|len", "commandlog|get", "commandlog|len", "latency|history", "latency|latest", "latency|histogram"];
+
+/// Whether the command may be repeated when nobody knows whether it ran: reads, what asks the servers about themselves, and the writes
+/// listed above.
 pub fn is_repeatable(command: &Command) -> bool {
     let blocking = command.has("blocking") || command.name == "xreadgroup";
-    !blocking && (command.has("readonly") || REPEATABLE_WRITES.contains(&command.name))
+    let asks_servers = matches!(command.action, Action::Anywhere | Action::Everywhere(_)) && command.keys.is_empty();
+    let shows = asks_servers && (command.class == Class::Read || SHOWS.contains(&command.name));
+    !blocking && (command.has("readonly") || shows || REPEATABLE_WRITES.contains(&command.name))
 }

@@ -3,50 +3,15 @@
 use crate::conf::ClusterConf;
 use crate::limits;
 use crate::meters::ClusterMeters;
+use crate::node::Node;
 use crate::pipe::{Owner, Pending, To};
 use crate::slot::SLOTS;
-use crate::topology::Range;
+use crate::topology::{Place, Range};
 use std::sync::Arc;
-use wire::{Key, MILLIS, Nanos, Target, TlsClient};
+use wire::{Key, Nanos, Target, TlsClient};
 
 /// No node.
 pub const NOBODY: u16 = u16::MAX;
-
-/// First and longest pause before a node that refused is dialled again.
-const BACKOFF_FIRST: Nanos = 50 * MILLIS;
-const BACKOFF_LONGEST: Nanos = 1000 * MILLIS;
-
-/// One node.
-#[derive(Debug)]
-pub struct Node {
-    /// Its host.
-    pub host: Arc<str>,
-    /// Its port.
-    pub port: u16,
-    /// The shared pipe of RESP2 and of RESP3.
-    pub pipes: [Option<Key>; 2],
-    /// Leased connections that nobody has now, RESP2 and RESP3.
-    pub idle: [Vec<Key>; 2],
-    /// How many leased connections there are.
-    pub leases: usize,
-    /// Not dialled before.
-    pub down_until: Nanos,
-    backoff: Nanos,
-}
-
-impl Node {
-    /// A dial failed or a connection was lost.
-    pub fn failed(&mut self, now: Nanos) {
-        self.backoff = (self.backoff * 2).clamp(BACKOFF_FIRST, BACKOFF_LONGEST);
-        self.down_until = now + self.backoff;
-    }
-
-    /// It answers.
-    pub fn works(&mut self) {
-        self.backoff = 0;
-        self.down_until = 0;
-    }
-}
 
 /// Why a command waits; becomes the error if it waits too long.
 #[derive(Clone, Debug)]
@@ -124,6 +89,8 @@ pub struct Refresh {
     pub not_before: Nanos,
     /// The node asked first next time.
     pub next: usize,
+    /// Whether the nodes asked last did not answer: then others are asked than those we have connections to.
+    pub failed: bool,
 }
 
 /// One back end.
@@ -178,11 +145,24 @@ impl Cluster {
         if let Some(known) = self.nodes.iter().position(|node| node.port == port && &*node.host == host) {
             return known as u16;
         }
-        if self.nodes.len() >= limits::MAX_NODES {
-            return NOBODY;
+        let new = Node::new(host, port);
+        if self.nodes.len() < limits::MAX_NODES {
+            self.nodes.push(new);
+            return self.nodes.len() as u16 - 1;
         }
-        self.nodes.push(Node { host: host.into(), port, pipes: [None; 2], idle: Default::default(), leases: 0, down_until: 0, backoff: 0 });
-        self.nodes.len() as u16 - 1
+        // Addresses change for years where nodes are containers: one that is of no use any more gives way.
+        let Some(free) = (0..limits::MAX_NODES).find(|index| self.is_forgotten(*index)) else { return NOBODY };
+        self.nodes[free] = new;
+        free as u16
+    }
+
+    /// Whether a node neither has slots, nor copies of any, nor connections, nor a place in the configuration.
+    fn is_forgotten(&self, index: usize) -> bool {
+        let (Some(node), number) = (self.nodes.get(index), index as u16) else { return false };
+        node.is_unused()
+            && !self.masters.contains(&number)
+            && !self.nodes.iter().any(|other| other.replicas.contains(&number) || other.successor == Some(number))
+            && !self.conf.seeds.iter().any(|(host, port)| *host == node.host && *port == node.port)
     }
 
     /// The node that has the slot.
@@ -201,9 +181,37 @@ impl Cluster {
     pub fn pick(&mut self, to: To, now: Nanos) -> u16 {
         match to {
             To::Slot(slot) => self.owner(slot),
-            To::Node(node) => node,
+            To::Node(node) => self.successor(node),
             To::Any => self.any(now),
         }
+    }
+
+    /// The node, or who took its place.
+    pub fn successor(&self, node: u16) -> u16 {
+        let mut at = node;
+        // Successors have slots when they are noted, and may have lost them since: as many steps as there are nodes lead anywhere.
+        for _ in 0..self.nodes.len() {
+            match self.nodes.get(usize::from(at)).and_then(|node| node.successor) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        at
+    }
+
+    /// Who is asked for the slots: those that we have connections to, then, and first of all when those did not answer, any other that was
+    /// ever heard of, in turn. One that lives suffices, be it a replica.
+    pub fn whom_to_ask(&mut self, now: Nanos, count: usize) -> Vec<u16> {
+        let nodes = self.nodes.len();
+        let start = self.refresh.next;
+        let in_turn = (0..nodes).map(|step| ((start + step) % nodes) as u16);
+        let mut up: Vec<u16> = in_turn.filter(|node| self.nodes[usize::from(*node)].down_until <= now).collect();
+        if !self.refresh.failed {
+            up.sort_by_key(|node| self.nodes[usize::from(*node)].pipes[0].is_none());
+        }
+        up.truncate(count);
+        self.refresh.next = (start + count.min(nodes)) % nodes.max(1);
+        up
     }
 
     /// A master that is not known to be down, in turn.
@@ -233,21 +241,54 @@ impl Cluster {
         }
     }
 
-    /// A new slot table; whether it differs. `asked` is the node that answered, for ranges without a host.
+    /// A new slot table; whether it differs. `asked` is the node that answered, for places without a host.
     pub fn apply(&mut self, ranges: &[Range], asked: u16) -> bool {
         let mut slots = vec![NOBODY; SLOTS].into_boxed_slice();
         let own = self.nodes.get(usize::from(asked)).map(|node| Arc::clone(&node.host)).unwrap_or_default();
+        self.nodes.iter_mut().for_each(|node| node.replicas.clear());
         for range in ranges {
-            let host = if matches!(range.host.as_str(), "" | "?") { &*own } else { range.host.as_str() };
-            let node = self.node(host, range.port);
-            slots[usize::from(range.first)..=usize::from(range.last)].fill(node);
+            let master = self.placed(&range.master, &own);
+            slots[usize::from(range.first)..=usize::from(range.last)].fill(master);
+            for place in &range.replicas {
+                let replica = self.placed(place, &own);
+                if let Some(master) = self.nodes.get_mut(usize::from(master))
+                    && replica != NOBODY
+                    && !master.replicas.contains(&replica)
+                {
+                    master.replicas.push(replica);
+                }
+            }
         }
         if slots == self.slots {
             return false;
         }
-        self.slots = slots;
+        let old = std::mem::replace(&mut self.slots, slots);
         self.find_masters();
+        self.find_successors(&old);
         true
+    }
+
+    fn placed(&mut self, place: &Place, own: &str) -> u16 {
+        let host = if matches!(place.host.as_str(), "" | "?") { own } else { place.host.as_str() };
+        self.node(host, place.port)
+    }
+
+    /// Whoever has lost all its slots is followed by the one that has the first of them now.
+    fn find_successors(&mut self, old: &[u16]) {
+        let mut last = NOBODY;
+        for (before, after) in old.iter().zip(&self.slots) {
+            if *before != last && *before != NOBODY && *after != NOBODY && !self.masters.contains(before) {
+                if let Some(node) = self.nodes.get_mut(usize::from(*before)) {
+                    node.successor.get_or_insert(*after);
+                }
+            }
+            last = *before;
+        }
+        for master in &self.masters {
+            if let Some(node) = self.nodes.get_mut(usize::from(*master)) {
+                node.successor = None;
+            }
+        }
     }
 
     fn find_masters(&mut self) {
@@ -285,14 +326,14 @@ mod tests {
     fn slots_follow_the_table_and_moved() {
         let mut cluster = Cluster::new(Arc::new(ClusterConf::new("c", &[("a", 1)])), ClusterMeters::default());
         assert_eq!(cluster.pick(To::Any, 0), NOBODY);
-        let range = |first, last, host: &str, port| Range { first, last, host: host.into(), port };
+        let range = |first, last, host: &str, port| Range { first, last, master: Place { host: host.into(), port }, replicas: vec![] };
         assert!(cluster.apply(&[range(0, 99, "", 1), range(100, 16383, "b", 2)], 0));
         assert!(!cluster.apply(&[range(0, 99, "a", 1), range(100, 16383, "b", 2)], 0));
         assert_eq!((cluster.owner(99), cluster.owner(100)), (0, 1));
         let c = cluster.node("c", 3);
         cluster.moved(99, c);
         assert_eq!(cluster.masters, vec![0, 2, 1]);
-        cluster.nodes[0].failed(10);
+        cluster.nodes[0].failed(10, 0);
         assert_eq!((0..3).filter(|_| cluster.pick(To::Any, 10) == 0).count(), 0);
     }
 }

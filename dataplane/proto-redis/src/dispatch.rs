@@ -7,6 +7,7 @@ use crate::keys;
 use crate::machine::{Redis, Step};
 use crate::order::NO_SLOT;
 use crate::pipe::{Owner, Pending, To};
+use crate::pubsub::SUBSCRIPTIONS;
 use crate::ring::{Kind, Tap};
 use crate::slot::slot_of;
 use crate::table::Command;
@@ -57,8 +58,9 @@ impl Redis {
         match command.action {
             Action::Keyed => self.keyed(io, key, frame, command),
             Action::Split(merge, step) => self.split(io, key, frame, command, merge, step),
-            Action::Everywhere(merge) => self.everywhere(io, key, frame, merge),
+            Action::Everywhere(merge) => self.everywhere(io, key, frame, command, merge),
             Action::Anywhere => self.ask_for(io, key, frame.bytes, To::Any, is_repeatable(command, frame)),
+            Action::Publish => self.ask_for(io, key, frame.bytes, SUBSCRIPTIONS, false),
             Action::Blocking => return self.blocking(io, key, frame),
             Action::MayBlock if (1..frame.len()).take_while(|index| !frame.is(*index, "streams")).any(|index| frame.is(index, "block")) => {
                 return self.blocking(io, key, frame);

@@ -7,6 +7,7 @@ use crate::frame::Frame;
 use crate::limits;
 use crate::machine::{Redis, Step};
 use crate::pipe::{Owner, Pending, Pipe, State, To};
+use crate::replies::{ASKING, Asks};
 use crate::ring::Kind;
 use crate::topology;
 use crate::upstream::printable;
@@ -37,6 +38,8 @@ pub struct Lease {
     pub pipe: Key,
     /// What for.
     pub purpose: Purpose,
+    /// The slot is on its way to that node: each command says ASKING first.
+    pub asking: bool,
 }
 
 impl Redis {
@@ -90,13 +93,18 @@ impl Redis {
             let why = format!("no connection of its own could be had ({} at most per node and worker)", limits::MAX_LEASES);
             return self.park(io, cluster, bytes, pending, 0, Reason::NodeDown(why));
         };
+        let mut asking = false;
         if let Some(client) = self.clients.get_mut(key) {
             client.wait = Wait::Barrier;
+            asking = client.lease.is_some_and(|lease| lease.asking);
             if client.purpose == Purpose::Pace {
                 io.link(pipe, key);
             }
         }
         if let Some(connection) = self.pipes.get_mut(pipe) {
+            if asking {
+                connection.ask(io, pipe, ASKING, Pending::internal(Owner::Nobody, connection.node, pending.resp));
+            }
             connection.ask(io, pipe, bytes, pending);
         }
     }
@@ -123,7 +131,7 @@ impl Redis {
             connection.lease = Some(key);
         }
         if let Some(client) = self.clients.get_mut(key) {
-            client.lease = Some(Lease { pipe, purpose });
+            client.lease = Some(Lease { pipe, purpose, asking: false });
         }
         self.count_connections(cluster);
         Some(pipe)
@@ -168,18 +176,25 @@ impl Redis {
     }
 
     /// A node did not take a command on a leased connection because the slot is elsewhere or not served. Whether it is solved.
-    pub(crate) fn solve_leased(&mut self, io: &mut dyn Io, pipe: Key, error: &[u8], moved: bool) -> bool {
+    pub(crate) fn solve_leased(&mut self, io: &mut dyn Io, pipe: Key, error: &[u8], asks: Asks) -> bool {
         let Some(connection) = self.pipes.get_mut(pipe) else { return false };
         let (cluster, from) = (connection.cluster, connection.node);
-        let Some((pending, bytes)) = connection.take_front() else { return false };
+        let Some((mut pending, bytes)) = connection.take_front() else { return false };
         let Owner::Client(key, seq) = pending.owner else { return false };
-        let target = topology::redirect(error).filter(|_| moved);
-        if let (Some((slot, host, port)), Some(Some(known))) = (target, self.clusters.get_mut(cluster)) {
-            let own = known.nodes[usize::from(from)].host.clone();
-            let node = known.node(if host.is_empty() { &own } else { &host }, port);
+        let target = self.redirected_to(cluster, from, error).filter(|_| matches!(asks, Asks::Moved | Asks::Ask));
+        if let (Asks::Moved, Some(node), Some((slot, ..)), Some(Some(known))) =
+            (asks, target, topology::redirect(error), self.clusters.get_mut(cluster))
+        {
             known.moved(slot, node);
         }
-        self.refresh(io, cluster);
+        if asks != Asks::Ask {
+            self.refresh(io, cluster);
+        }
+        let now = io.now();
+        if now >= pending.deadline {
+            // The node has kept it that long before it said so; from here on it counts anew.
+            pending.deadline = self.deadline(cluster, now);
+        }
         let Some(client) = self.clients.get_mut(key) else { return true };
         let purpose = client.lease.map(|lease| lease.purpose);
         if purpose == Some(Purpose::Exec) {
@@ -191,8 +206,23 @@ impl Redis {
             self.deliver(io, key, seq, b"+OK\r\n", true);
         } else {
             self.give_back(io, key);
-            let due = io.now() + FOLLOW_AFTER;
-            self.park(io, cluster, &bytes, pending, due, Reason::Said(error.to_vec()));
+            let follow = target.filter(|_| asks == Asks::Ask && pending.redirects < limits::MAX_REDIRECTS);
+            pending.redirects = if follow.is_some() { pending.redirects + 1 } else { 0 };
+            match follow.filter(|node| self.lease_asking(io, key, cluster, *node)) {
+                Some(node) => self.send_leased(io, cluster, node, &bytes, pending),
+                None => self.park(io, cluster, &bytes, pending, now + FOLLOW_AFTER, Reason::Said(error.to_vec())),
+            }
+        }
+        true
+    }
+
+    /// Leases a connection to the node that is to have the slot, for commands after ASKING.
+    fn lease_asking(&mut self, io: &mut dyn Io, key: Key, cluster: usize, node: u16) -> bool {
+        if self.lease(io, key, cluster, node).is_none() {
+            return false;
+        }
+        if let Some(lease) = self.clients.get_mut(key).and_then(|client| client.lease.as_mut()) {
+            lease.asking = true;
         }
         true
     }

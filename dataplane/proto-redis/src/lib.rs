@@ -39,6 +39,7 @@ mod login;
 mod machine;
 pub mod merge;
 mod meters;
+pub mod node;
 mod order;
 pub mod pipe;
 mod pubsub;

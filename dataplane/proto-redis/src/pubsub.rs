@@ -11,6 +11,10 @@ use crate::table::Command;
 use std::collections::BTreeSet;
 use wire::{Close, Io, Key};
 
+/// Where channels and patterns are subscribed, and messages published: where slot 0 is. Nodes pass messages on to each other, but in no common
+/// order, and count the receivers of their own; on one node messages keep their order and PUBLISH answers all receivers, as on one server.
+pub(crate) const SUBSCRIPTIONS: To = To::Slot(0);
+
 /// What a client has subscribed to.
 #[derive(Default, Debug)]
 pub struct Subscriptions {
@@ -132,7 +136,7 @@ impl Redis {
         }
         let to = match self.place(key, frame) {
             Ok(to) if command.name == "ssubscribe" => to,
-            Ok(_) => To::Any,
+            Ok(_) => SUBSCRIPTIONS,
             Err(error) => {
                 self.fail(io, key, error);
                 return Step::Taken;
@@ -147,7 +151,7 @@ impl Redis {
             return Step::Taken;
         };
         let Some(connection) = self.pipes.get_mut(pipe) else { return Step::Taken };
-        if to != To::Any && connection.node != node && lease.is_some() {
+        if command.name == "ssubscribe" && connection.node != node && lease.is_some() {
             self.fail(io, key, "CROSSSLOT midstream: the shard channels of one connection must be on one node; use a client per node");
             return Step::Taken;
         }

@@ -32,15 +32,7 @@ impl Redis {
         known.refresh.running = true;
         known.refresh.not_before = now + REFRESH_EVERY;
         io.arm(Key::NONE, timer, now + REFRESH_PATIENCE);
-        let count = known.nodes.len();
-        let start = known.refresh.next;
-        let up: Vec<u16> = (0..count)
-            .map(|step| ((start + step) % count) as u16)
-            .filter(|node| known.nodes[usize::from(*node)].down_until <= now)
-            .take(HEDGE)
-            .collect();
-        known.refresh.next = (start + HEDGE.min(count)) % count.max(1);
-        for node in up {
+        for node in known.whom_to_ask(now, HEDGE) {
             let pending = Pending::internal(Owner::Topology, node, 2);
             self.send_to(io, cluster, node, b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n", pending);
         }
@@ -61,6 +53,7 @@ impl Redis {
         let ranges = crate::topology::ranges(reply).filter(|ranges| !ranges.is_empty());
         let Some(ranges) = ranges else { return self.topology_failed(io, cluster) };
         if std::mem::take(&mut known.refresh.running) {
+            known.refresh.failed = false;
             io.disarm(Key::NONE, cluster as u32 * TIMERS + TIMER_REFRESH);
             let changed = known.apply(&ranges, node);
             if changed {
@@ -118,7 +111,7 @@ impl Redis {
         match timer % TIMERS {
             TIMER_TICK => self.tick(io, cluster),
             TIMER_REFRESH => {
-                known.refresh.running = false;
+                known.refresh.failed = std::mem::take(&mut known.refresh.running);
                 self.refresh(io, cluster);
             }
             _ => self.look_for_silence(io, cluster),

@@ -14,9 +14,12 @@ use wire::{Close, Fault, Io, Key, MILLIS, Nanos};
 /// The pause before a command is sent again that the server asked to try again: a slot's migration moves key by key.
 const TRY_AGAIN_AFTER: Nanos = 5 * MILLIS;
 
+/// Said before a command for a slot that is on its way to the node.
+pub(crate) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
 /// What an error reply asks of the proxy. In none of these cases did the command run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Asks {
+pub(crate) enum Asks {
     /// The slot is elsewhere for good.
     Moved,
     /// This key is elsewhere already.
@@ -35,6 +38,8 @@ fn asks(error: &[u8]) -> Asks {
         [b'-', b'A', b'S', b'K', b' ', ..] => Asks::Ask,
         [b'-', b'T', b'R', b'Y', b'A', b'G', b'A', b'I', b'N', ..] | [b'-', b'L', b'O', b'A', b'D', b'I', b'N', b'G', ..] => Asks::Again,
         _ if error.starts_with(b"-CLUSTERDOWN") || error.starts_with(b"-READONLY") || error.starts_with(b"-MASTERDOWN") => Asks::Refresh,
+        // It blocked on a master that became a replica; CLIENT UNBLOCK says the same code with other words.
+        _ if error.starts_with(b"-UNBLOCKED force unblock") => Asks::Refresh,
         _ => Asks::Nothing,
     }
 }
@@ -163,7 +168,7 @@ impl Redis {
         }
         if pending.leased {
             let error = error.to_vec();
-            return self.solve_leased(io, key, &error, asks == Asks::Moved);
+            return self.solve_leased(io, key, &error, asks);
         }
         let cluster = pipe.cluster;
         let node = pipe.node;
@@ -221,12 +226,12 @@ impl Redis {
             return self.park(io, cluster, bytes, pending, due, Reason::Said(error.to_vec()));
         };
         // Only where the pipe exists or can be made, so that ASKING and the command stay together.
-        self.send_to(io, cluster, target, b"*1\r\n$6\r\nASKING\r\n", Pending::internal(Owner::Nobody, target, pending.resp));
+        self.send_to(io, cluster, target, ASKING, Pending::internal(Owner::Nobody, target, pending.resp));
         self.send_to(io, cluster, target, bytes, pending);
     }
 
     /// The node that a MOVED or ASK names; without a host it means the host of the node that says it.
-    fn redirected_to(&mut self, cluster: usize, from: u16, error: &[u8]) -> Option<u16> {
+    pub(crate) fn redirected_to(&mut self, cluster: usize, from: u16, error: &[u8]) -> Option<u16> {
         let (_, host, port) = topology::redirect(error)?;
         let known = self.clusters.get_mut(cluster)?.as_mut()?;
         known.meters.redirected.add(1);

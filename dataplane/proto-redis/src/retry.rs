@@ -157,7 +157,7 @@ impl Redis {
         let Some(Some(known)) = self.clusters.get(cluster) else { return false };
         let node = match to {
             To::Slot(slot) => known.owner(slot),
-            To::Node(node) => node,
+            To::Node(node) => known.successor(node),
             To::Any => return false,
         };
         known.nodes.get(usize::from(node)).is_none_or(|node| node.down_until > now)

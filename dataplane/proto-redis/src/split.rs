@@ -57,14 +57,15 @@ impl Redis {
     }
 
     /// DBSIZE, FLUSHALL, KEYS, SCRIPT LOAD ...: to every master.
-    pub(crate) fn everywhere(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, merge: Merge) {
+    pub(crate) fn everywhere(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command, merge: Merge) {
+        let repeatable = is_repeatable(command, frame);
         let masters = self.masters(key);
         // INFO of one master of a cluster would still show the cluster.
         let as_it_is = merge != Merge::Info || self.is_single(key);
         if masters.is_empty() || (masters.len() == 1 && as_it_is) {
-            return self.ask_for(io, key, frame.bytes, To::Any, false);
+            return self.ask_for(io, key, frame.bytes, To::Any, repeatable);
         }
-        let Some((cluster, head)) = self.owe_head(io, key, merge, masters.len(), false) else { return };
+        let Some((cluster, head)) = self.owe_head(io, key, merge, masters.len(), repeatable) else { return };
         for (number, master) in masters.into_iter().enumerate() {
             let Some(pending) = self.owe_part(io, key, head, number, To::Node(master)) else { break };
             self.send(io, cluster, frame.bytes, pending);

@@ -3,17 +3,26 @@
 
 use crate::frame::number;
 
-/// A run of slots and the address of its master. An empty host is the host that was asked.
+/// Where a node is. An empty host, or `?`, is the host that was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// A run of slots, its master, and who has copies of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Range {
     /// First slot.
     pub first: u16,
     /// Last slot.
     pub last: u16,
-    /// Host, empty or `?` where the node does not know its own.
-    pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Who takes its writes.
+    pub master: Place,
+    /// Who follows.
+    pub replicas: Vec<Place>,
 }
 
 /// The ranges of a reply to CLUSTER SLOTS in RESP2; `None` if it is something else.
@@ -24,19 +33,12 @@ pub fn ranges(reply: &[u8]) -> Option<Vec<Range>> {
     for _ in 0..count {
         let fields = reader.header(b'*').filter(|fields| *fields >= 3)?;
         let (first, last) = (reader.header(b':')?, reader.header(b':')?);
-        let node = reader.header(b'*').filter(|node| *node >= 2)?;
-        let host = reader.text()?;
-        let port = reader.header(b':')?;
-        for _ in 2..node {
-            reader.skip(0)?;
-        }
-        for _ in 3..fields {
-            reader.skip(0)?;
-        }
+        let master = reader.place()?;
+        let replicas = (3..fields).map(|_| reader.place()).collect::<Option<Vec<Place>>>()?;
         if !(0..=last).contains(&first) || last >= crate::slot::SLOTS as i64 {
             return None;
         }
-        ranges.push(Range { first: first as u16, last: last as u16, host, port: u16::try_from(port).ok()? });
+        ranges.push(Range { first: first as u16, last: last as u16, master, replicas });
     }
     Some(ranges)
 }
@@ -62,6 +64,17 @@ impl<'a> Reader<'a> {
         let text = String::from_utf8_lossy(self.rest.get(..length)?).into_owned();
         self.rest = self.rest.get(length + 2..)?;
         Some(text)
+    }
+
+    /// A node: host, port, and what else there is.
+    fn place(&mut self) -> Option<Place> {
+        let fields = self.header(b'*').filter(|fields| *fields >= 2)?;
+        let host = self.text()?;
+        let port = u16::try_from(self.header(b':')?).ok()?;
+        for _ in 2..fields {
+            self.skip(0)?;
+        }
+        Some(Place { host, port })
     }
 
     /// Passes over one value; metadata of a node is nested once.
@@ -98,8 +111,9 @@ mod tests {
         let node = |port: u16| format!("*4\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$2\r\nid\r\n*2\r\n$8\r\nhostname\r\n$1\r\nh\r\n");
         let reply = format!("*2\r\n*4\r\n:0\r\n:5460\r\n{}{}*3\r\n:5461\r\n:16383\r\n*3\r\n$-1\r\n:7002\r\n$2\r\nid\r\n", node(7001), node(7004));
         let found = ranges(reply.as_bytes()).unwrap();
-        assert_eq!(found[0], Range { first: 0, last: 5460, host: "127.0.0.1".into(), port: 7001 });
-        assert_eq!(found[1], Range { first: 5461, last: 16383, host: String::new(), port: 7002 });
+        let place = |host: &str, port| Place { host: host.into(), port };
+        assert_eq!(found[0], Range { first: 0, last: 5460, master: place("127.0.0.1", 7001), replicas: vec![place("127.0.0.1", 7004)] });
+        assert_eq!(found[1], Range { first: 5461, last: 16383, master: place("", 7002), replicas: vec![] });
         for cut in 0..reply.len() {
             assert_eq!(ranges(&reply.as_bytes()[..cut]), None, "{cut}");
         }

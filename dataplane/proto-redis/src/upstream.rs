@@ -59,6 +59,7 @@ impl Redis {
     /// A connection is gone, or never came up. What was not sent is asked again; what was sent is asked again where that is harmless.
     pub(crate) fn lost(&mut self, io: &mut dyn Io, key: Key, why: &str) {
         let Some(mut pipe) = self.pipes.remove(key) else { return };
+        let dice = io.random();
         let Some(Some(known)) = self.clusters.get_mut(pipe.cluster) else { return };
         let address = known.address(pipe.node);
         let node = &mut known.nodes[usize::from(pipe.node)];
@@ -71,7 +72,7 @@ impl Redis {
         if sent {
             known.meters.lost.add(1);
         } else {
-            node.failed(io.now());
+            node.failed(io.now(), dice);
             known.meters.refused.add(1);
         }
         self.count_connections(pipe.cluster);

@@ -1,12 +1,13 @@
 """A sidecar before the shared cluster, and ordinary clients of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 
 from mesh_core.lab import RedisCluster, ports
+from tests.conftest import start
 from tests.integration.process import Sidecar
 
 Client = Callable[..., redis.Redis]
@@ -25,6 +26,14 @@ kind: Listener
 metadata: {{name: cache}}
 spec: {{address: "127.0.0.1:{port}", protocol: redis, backend: cache{listener}}}
 {more}"""
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[RedisCluster]:
+    """A cluster of this test's own, to be broken."""
+    cluster = start(lambda: RedisCluster().start())
+    yield cluster
+    cluster.kill()
 
 
 @pytest.fixture

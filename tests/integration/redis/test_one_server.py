@@ -167,7 +167,7 @@ def test_subscriptions(pair: Pair) -> None:
         subscriber.subscribe("news")
         subscriber.psubscribe("n*")
         seen = [subscriber.get_message(timeout=10) for _ in range(2)]
-        client.publish("news", "hello")
+        seen.append(client.publish("news", "hello"))  # how many receivers: the channel's and the pattern's
         seen += [subscriber.get_message(timeout=10) for _ in range(2)]
         subscriber.unsubscribe()
         subscriber.punsubscribe()

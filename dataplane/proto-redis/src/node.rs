@@ -1,0 +1,84 @@
+//! One server behind us: its connections, whether it may be dialled, and what is known of its place in replication.
+
+use std::sync::Arc;
+use wire::{Key, MILLIS, Nanos};
+
+/// First and longest pause before a node that refused is dialled again.
+const BACKOFF_FIRST: Nanos = 50 * MILLIS;
+const BACKOFF_LONGEST: Nanos = 1000 * MILLIS;
+
+/// One node.
+#[derive(Debug)]
+pub struct Node {
+    /// Its host.
+    pub host: Arc<str>,
+    /// Its port.
+    pub port: u16,
+    /// The shared pipe of RESP2 and of RESP3.
+    pub pipes: [Option<Key>; 2],
+    /// Leased connections that nobody has now, RESP2 and RESP3.
+    pub idle: [Vec<Key>; 2],
+    /// How many leased connections there are.
+    pub leases: usize,
+    /// Not dialled before.
+    pub down_until: Nanos,
+    /// Who has its data, too, and serves reads of it.
+    pub replicas: Vec<u16>,
+    /// Who has what was its, since it has no slots any more.
+    pub successor: Option<u16>,
+    backoff: Nanos,
+}
+
+impl Node {
+    /// A node that nothing is known of but where it is.
+    pub fn new(host: &str, port: u16) -> Node {
+        Node {
+            host: host.into(),
+            port,
+            pipes: [None; 2],
+            idle: Default::default(),
+            leases: 0,
+            down_until: 0,
+            replicas: Vec::new(),
+            successor: None,
+            backoff: 0,
+        }
+    }
+
+    /// A dial failed: the next one may be made after a pause, which grows with each failure in a row. That one dial is the probe: what
+    /// wants the node meanwhile waits for it. `dice` moves the pause by up to a quarter, so that sidecars which lost a node together do not
+    /// come back together.
+    pub fn failed(&mut self, now: Nanos, dice: u64) {
+        self.backoff = (self.backoff * 2).clamp(BACKOFF_FIRST, BACKOFF_LONGEST);
+        self.down_until = now + self.backoff - dice % (self.backoff / 4);
+    }
+
+    /// It answers.
+    pub fn works(&mut self) {
+        self.backoff = 0;
+        self.down_until = 0;
+    }
+
+    /// Whether nothing of ours is there.
+    pub fn is_unused(&self) -> bool {
+        self.pipes == [None; 2] && self.leases == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_differ() {
+        let mut node = Node::new("a", 1);
+        let mut pause = |dice| {
+            node.failed(0, dice);
+            node.down_until / MILLIS
+        };
+        assert_eq!([pause(0), pause(0), pause(0), pause(0), pause(0), pause(0), pause(0)], [50, 100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(pause(200 * MILLIS), 800);
+        node.works();
+        assert_eq!(node.down_until, 0);
+    }
+}
