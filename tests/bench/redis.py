@@ -29,8 +29,9 @@ class Redis:
             _workload(f"MGET of {MGET_KEYS}", 60_000, 1, ["mget", *[RANDOM_KEY] * MGET_KEYS]),
         ]
         self.targets = [
-            Target("GET", "route", ("envoy", "GET"), 0.6),
-            Target("GET pipeline 16", "route", ("envoy", "GET pipeline 16"), 0.4),
+            Target("GET", "route", ("envoy", "GET"), 0.4),
+            Target("GET pipeline 16", "route", ("envoy", "GET pipeline 16"), 0.25),
+            Target(f"MGET of {MGET_KEYS}", "route", ("envoy", f"MGET of {MGET_KEYS}"), 0.7),
         ]
 
     def start(self, stack: ExitStack, scale: float) -> list[Rung]:

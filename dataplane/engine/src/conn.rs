@@ -71,6 +71,8 @@ pub(crate) struct Conn {
     pub queued: bool,
     /// It stands in the list of those to be flushed.
     pub dirty: bool,
+    /// How many turns its output has waited for more.
+    pub put_off: u8,
     /// A frame is being forwarded to it: the kernel may wait for full segments.
     pub more: bool,
     /// The last forward went through a pipe: read little, the next bytes are likely a header before another one.
@@ -115,6 +117,7 @@ impl Conn {
             choked: false,
             queued: false,
             dirty: false,
+            put_off: 0,
             more: false,
             bulk: false,
             want: 0,

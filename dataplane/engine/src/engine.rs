@@ -238,6 +238,7 @@ fn start_worker(poll: Poll, started: Instant, place: wire::Worker, options: &Opt
             ready: VecDeque::new(),
             again: VecDeque::new(),
             dirty: Vec::new(),
+            later: Vec::new(),
             notices: VecDeque::new(),
             timers: Timers::default(),
             family_timers: factories.iter().map(|_| Vec::new()).collect(),

@@ -45,6 +45,8 @@ pub(crate) struct Net {
     pub ready: VecDeque<Key>,
     pub again: VecDeque<Key>,
     pub dirty: Vec<Key>,
+    /// To be flushed in the next turn.
+    pub later: Vec<Key>,
     pub notices: VecDeque<Notice>,
     pub timers: Timers,
     /// Timers under `Key::NONE`, by family.

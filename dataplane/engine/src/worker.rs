@@ -102,7 +102,13 @@ impl Worker {
 
     fn timeout(&mut self) -> Option<Duration> {
         let net = &mut self.core.net;
-        if !net.again.is_empty() || !net.ready.is_empty() || !net.notices.is_empty() || !self.mail.is_empty() || !net.dirty.is_empty() {
+        if !net.again.is_empty()
+            || !net.ready.is_empty()
+            || !net.notices.is_empty()
+            || !self.mail.is_empty()
+            || !net.dirty.is_empty()
+            || !net.later.is_empty()
+        {
             return Some(Duration::ZERO);
         }
         let ends = self.draining.as_ref().map(|draining| draining.deadline);
@@ -112,6 +118,7 @@ impl Worker {
     }
 
     fn turn(&mut self) {
+        self.core.net.recall();
         while let Some(again) = self.core.net.again.pop_front() {
             self.core.net.ready.push_back(again);
         }
@@ -126,13 +133,13 @@ impl Worker {
                 self.core.serve(key, &mut self.scratch);
             }
             if self.core.net.ready.is_empty() && self.core.net.notices.is_empty() {
-                self.core.net.flush_dirty();
+                self.core.flush_dirty();
                 if self.core.net.ready.is_empty() && self.core.net.notices.is_empty() {
                     break;
                 }
             }
         }
-        self.core.net.flush_dirty();
+        self.core.flush_dirty();
         self.drained();
     }
 

@@ -3,6 +3,7 @@
 use crate::buffers::is_wasteful;
 use crate::conn::{Conn, Life};
 use crate::net::Net;
+use crate::serve::Core;
 use crate::stats;
 use crate::stream::Stream;
 use socket2::SockRef;
@@ -25,11 +26,54 @@ fn flags(more: bool) -> i32 {
     libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 }
 }
 
+/// More output than this is worth a system call of its own.
+const PUT_OFF: usize = 16 * 1024;
+
+/// A turn that writes to more connections than this is likely followed at once by another.
+const CROWD: usize = 4;
+/// How many turns it may wait for more: the parts of a pipeline come back from several servers, each in a turn of its own.
+const PATIENCE: u8 = 2;
+
+impl Core {
+    /// Works the list of the turn off.
+    pub fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.net.dirty);
+        let is_busy = dirty.len() > CROWD;
+        for key in dirty.drain(..) {
+            if is_busy && self.net.may_put_off(key) && self.has_more(key) {
+                self.net.put_off(key);
+            } else {
+                self.net.flush(key);
+            }
+        }
+        if self.net.dirty.is_empty() {
+            self.net.dirty = dirty;
+        }
+    }
+
+    fn has_more(&self, key: Key) -> bool {
+        self.net.table.known(key).is_some_and(|conn| self.families[conn.family].protocol.has_more(key))
+    }
+}
+
 impl Net {
+    fn put_off(&mut self, key: Key) {
+        if let Some(conn) = self.table.get_mut(key) {
+            conn.put_off += 1;
+            self.later.push(key);
+        }
+    }
+
+    /// What was put off is due.
+    pub fn recall(&mut self) {
+        self.dirty.append(&mut self.later);
+    }
+
     /// Sends what the connection holds, as far as the kernel takes it, and does what waited for that.
     pub fn flush(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         conn.dirty = false;
+        conn.put_off = 0;
         if conn.socket.is_none() || conn.life == Life::Connecting {
             return;
         }
@@ -43,15 +87,15 @@ impl Net {
         }
     }
 
-    /// Works the list of the turn off.
-    pub fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
-            self.flush(key);
-        }
-        if self.dirty.is_empty() {
-            self.dirty = dirty;
-        }
+    /// Whether the output of a connection can wait for the next turn: little, for a client, and not for long.
+    fn may_put_off(&self, key: Key) -> bool {
+        let Some(conn) = self.table.get(key) else { return false };
+        conn.side == Side::Client
+            && conn.life == Life::Open
+            && conn.put_off < PATIENCE
+            && !conn.finish
+            && conn.tls_start.is_none()
+            && conn.backlog() <= PUT_OFF
     }
 
     fn flushed(&mut self, key: Key) {

@@ -280,6 +280,10 @@ impl Protocol for Redis {
             _ => {}
         }
     }
+
+    fn has_more(&self, client: Key) -> bool {
+        self.clients.get(client).is_some_and(|client| !client.ring.is_empty())
+    }
 }
 
 impl Redis {

@@ -128,4 +128,10 @@ pub trait Protocol {
 
     /// Something else happened.
     fn event(&mut self, io: &mut dyn Io, key: Key, side: Side, event: Event<'_>);
+
+    /// Whether what was written to this client is the beginning of something whose rest is on its way. A busy engine then keeps it for a
+    /// turn or two, and sends both with one system call.
+    fn has_more(&self, _client: Key) -> bool {
+        false
+    }
 }
