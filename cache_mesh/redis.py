@@ -32,6 +32,8 @@ class RedisClusterSpec(Spec):
     tls: UpstreamTls | None = None
     retry_deadline: Duration = "10s"  # redirects and retries of one command end here; a replica takes over in 3 to 5 s at usual timeouts
     connect_timeout: Duration = "1s"
+    cross_slot: Literal["split", "refuse"] = "split"  # commands with keys in several slots: not atomic, or CROSSSLOT as in any cluster
+    cross_slot_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 << 20  # what one of them may read from nodes at a time
 
 
 def register(kinds: Kinds) -> None:
@@ -47,6 +49,8 @@ def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
     result = message("midstream.redis.v1.RedisCluster")(name=owner.name, cluster=name, mode=spec.mode.upper())
     result.retry_deadline_ms = parse_duration_ms(spec.retry_deadline)
     result.connect_timeout_ms = connect_timeout_ms
+    result.cross_slot = spec.cross_slot.upper()
+    result.cross_slot_bytes = spec.cross_slot_bytes
     set_credentials(result.credentials, owner, spec.credentials)
     set_upstream_tls(result.tls, owner, spec.tls)
     yield Compiled(type_url("midstream.redis.v1.RedisCluster"), owner.name, result, owner)

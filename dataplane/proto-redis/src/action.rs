@@ -58,13 +58,29 @@ pub enum Action {
     Refused(&'static str),
 }
 
-const SYSTEM: &str = "it would act on one node of the cluster behind Midstream; talk to that node directly";
+pub(crate) const SYSTEM: &str = "it would act on one node of the cluster behind Midstream; talk to that node directly";
 const REPLICATION: &str = "it makes the connection a replica's, which cannot be shared";
 const PINNED: &str = "it depends on what this very connection wrote to a node, and connections are shared here";
 
 /// Names answered here, parents with all their subcommands included.
-const LOCAL: &[&str] =
-    &["auth", "hello", "ping", "echo", "quit", "reset", "select", "client", "command", "cluster", "readonly", "readwrite", "asking", "acl", "role"];
+const LOCAL: &[&str] = &[
+    "auth",
+    "hello",
+    "ping",
+    "echo",
+    "quit",
+    "reset",
+    "select",
+    "client",
+    "command",
+    "cluster",
+    "readonly",
+    "readwrite",
+    "asking",
+    "acl",
+    "role",
+    "debug",
+];
 
 /// Their subcommands that any node answers as well as we could.
 const OF_ANY_NODE: &[&str] = &["client|help", "command|help", "command|getkeysandflags", "acl|help", "acl|cat", "acl|genpass"];
@@ -75,8 +91,13 @@ pub fn action_of(command: &Command) -> Action {
     if OF_ANY_NODE.contains(&command.name) {
         return Action::Anywhere;
     }
-    if LOCAL.contains(&parent) {
-        return Action::Local;
+    match command.name {
+        "acl|whoami" => return Action::Local,
+        "client|pause" => return Action::Refused("the servers have other clients than this sidecar's"),
+        "client|import-source" => return Action::Refused(SYSTEM),
+        _ if command.name.starts_with("acl|") => return Action::Refused("users are those of the Listener, rules those of its AccessPolicies"),
+        _ if LOCAL.contains(&parent) => return Action::Local,
+        _ => {}
     }
     match command.name {
         "multi" | "exec" | "discard" | "watch" | "unwatch" => Action::Transaction,

@@ -1,6 +1,7 @@
 //! One application's connection.
 
 use crate::cluster::Parked;
+use crate::errand::Running;
 use crate::frame;
 use crate::lease::{Lease, Purpose};
 use crate::limits;
@@ -19,7 +20,7 @@ const FIRST_ESTIMATE: u32 = 32 * 1024;
 
 /// Why a client's next command is not looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wait {
+pub(crate) enum Wait {
     /// It is.
     No,
     /// The command before it must be answered first (WATCH, a blocking command).
@@ -34,7 +35,7 @@ pub enum Wait {
 
 /// The state of a client.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// Index of its listener.
     pub listener: usize,
     /// Index of its back end.
@@ -85,6 +86,8 @@ pub struct Client {
     pub purpose: Purpose,
     /// Its subscriptions.
     pub subscriptions: Subscriptions,
+    /// The command in several steps that runs for it.
+    pub errand: Option<Box<Running>>,
     /// When it came, in nanoseconds of the worker.
     pub since: wire::Nanos,
 }
@@ -118,6 +121,7 @@ impl Client {
             lease: None,
             purpose: Purpose::Block,
             subscriptions: Subscriptions::default(),
+            errand: None,
             since: now,
         }
     }
@@ -128,6 +132,7 @@ impl Client {
         let waiting = self.ring.len();
         waiting >= limits::MAX_IN_FLIGHT
             || self.ring.unsettled
+            || self.errand.is_some()
             || matches!(self.wait, Wait::Barrier | Wait::Delay)
             || (waiting > 0 && self.wait == Wait::Ring)
             || (waiting > 0 && waiting as u64 * u64::from(self.estimate) > limits::MAX_OUTSTANDING)
@@ -151,7 +156,13 @@ impl Client {
     /// Whether something besides its output follows from an answer.
     #[inline]
     pub fn needs_attention(&self) -> bool {
-        self.paused || self.half_closed || self.closing || !self.ring.tapped.is_empty() || self.subscriptions.is_waiting() || !self.retries.is_empty()
+        self.paused
+            || self.errand.is_some()
+            || self.half_closed
+            || self.closing
+            || !self.ring.tapped.is_empty()
+            || self.subscriptions.is_waiting()
+            || !self.retries.is_empty()
     }
 
     /// Learns how long its replies are: at once when they grow, slowly when they shrink.

@@ -55,7 +55,6 @@ impl Redis {
             "client|no-evict" | "client|no-touch" if frame.is(2, "on") || frame.is(2, "off") => self.answer(io, key, b"+OK\r\n"),
             "client|reply" if frame.is(2, "on") => self.answer(io, key, b"+OK\r\n"),
             "client|tracking" if frame.is(2, "off") => self.answer(io, key, b"+OK\r\n"),
-            "client|pause" => self.refuse(io, key, command, "the servers have other clients than this sidecar's"),
             "client|tracking" | "client|caching" => self.refuse(io, key, command, "keys are spread over nodes and their connections shared"),
             "client|capa" => self.answer(io, key, b"+OK\r\n"),
             "client|no-evict" | "client|no-touch" => self.fail(io, key, "ERR syntax error"),

@@ -97,6 +97,10 @@ impl Redis {
         if self.worker.count > 1 && found.is_empty() {
             return self.refuse(io, key, command, WORKERS);
         }
+        let error = frame.is(3, "error");
+        if found.iter().any(|other| self.unblock_errand(io, *other, error)) {
+            return self.answer(io, key, b":1\r\n");
+        }
         if found.iter().any(|other| self.clients.get(*other).is_some_and(Client::is_blocked)) {
             return self.refuse(io, key, command, "not yet");
         }

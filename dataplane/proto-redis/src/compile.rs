@@ -1,6 +1,7 @@
 //! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
 
 use crate::conf::{ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RETRY_DEADLINE, ListenerConf, TlsConf, User};
+use crate::limits;
 use config::proto::midstream::core::v1::downstream_tls::Mode;
 use config::proto::midstream::redis::v1::{RedisCluster, RedisProxy, redis_cluster};
 use config::{Compiled, Context, Endpoint, Entry, Invalid, ListenerOf, Role, types};
@@ -53,6 +54,11 @@ fn cluster(context: &Context<'_>, entry: &Entry<RedisCluster>) -> Result<Cluster
         seeds: seeds.iter().map(|endpoint| (endpoint.host.clone(), endpoint.port)).collect(),
         retry_deadline: given(value.retry_deadline_ms, DEFAULT_RETRY_DEADLINE),
         connect_timeout: given(value.connect_timeout_ms, DEFAULT_CONNECT_TIMEOUT),
+        refuse_cross_slot: value.cross_slot() == redis_cluster::CrossSlot::Refuse,
+        cross_slot_bytes: match value.cross_slot_bytes {
+            0 => limits::DEFAULT_CROSS_SLOT_BYTES,
+            bytes => bytes as usize,
+        },
     })
 }
 

@@ -1,5 +1,6 @@
 //! The compiled configuration of the family.
 
+use crate::limits;
 use std::fmt;
 use std::sync::Arc;
 use wire::{Chain, Nanos, SECONDS};
@@ -81,6 +82,10 @@ pub struct ClusterConf {
     pub retry_deadline: Nanos,
     /// A node that does not answer a dial within this is taken for down.
     pub connect_timeout: Nanos,
+    /// Whether commands with keys in several slots are refused, as the nodes refuse them.
+    pub refuse_cross_slot: bool,
+    /// What one command over several slots may read from nodes at a time, in bytes.
+    pub cross_slot_bytes: usize,
 }
 
 /// Longer than a failover of a cluster with the usual node timeout of 5 s (detection, election, announcement: about 7 s).
@@ -100,6 +105,8 @@ impl ClusterConf {
             tls: None,
             retry_deadline: DEFAULT_RETRY_DEADLINE,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            refuse_cross_slot: false,
+            cross_slot_bytes: limits::DEFAULT_CROSS_SLOT_BYTES,
         }
     }
 

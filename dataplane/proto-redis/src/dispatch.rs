@@ -56,18 +56,18 @@ impl Redis {
             return Step::Taken;
         }
         match command.action {
-            Action::Keyed => self.keyed(io, key, frame, command),
+            Action::Keyed => return self.keyed(io, key, frame, command),
             Action::Split(merge, step) => self.split(io, key, frame, command, merge, step),
             Action::Everywhere(merge) => self.everywhere(io, key, frame, command, merge),
             Action::Anywhere => self.ask_for(io, key, frame.bytes, To::Any, is_repeatable(command, frame)),
             Action::Publish => self.ask_for(io, key, frame.bytes, SUBSCRIPTIONS, false),
-            Action::Blocking => return self.blocking(io, key, frame),
+            Action::Blocking => return self.blocking(io, key, frame, command),
             Action::MayBlock if (1..frame.len()).take_while(|index| !frame.is(*index, "streams")).any(|index| frame.is(index, "block")) => {
-                return self.blocking(io, key, frame);
+                return self.blocking(io, key, frame, command);
             }
-            Action::MayBlock => self.keyed(io, key, frame, command),
+            Action::MayBlock => return self.keyed(io, key, frame, command),
             Action::Subscribe => return self.subscribe(io, key, frame, command),
-            Action::Scan => self.scan_nodes(io, key, frame),
+            Action::Scan => return self.scan_cluster(io, key, frame),
             Action::Transaction => return self.transaction(io, key, frame, command),
             Action::Local => self.local(io, key, frame, command),
             Action::Refused(why) => self.refuse(io, key, command, why),
@@ -148,7 +148,8 @@ impl Redis {
     }
 
     /// Leaves the command for later; only this client waits.
-    fn hold(&mut self, io: &mut dyn Io, key: Key, delay: Nanos) -> Step {
+    pub(crate) fn hold(&mut self, io: &mut dyn Io, key: Key, delay: Nanos) -> Step {
+        self.tap = None;
         if let Some(client) = self.clients.get_mut(key) {
             client.wait = Wait::Delay;
             client.paused = true;
@@ -158,11 +159,10 @@ impl Redis {
         Step::Held
     }
 
-    fn keyed(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) {
-        match self.place(key, frame) {
-            Ok(to) => self.ask_for(io, key, frame.bytes, to, is_repeatable(command, frame)),
-            Err(error) => self.fail(io, key, error),
-        }
+    fn keyed(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
+        let Ok(to) = self.place(key, frame) else { return self.cross_slot(io, key, frame, command) };
+        self.ask_for(io, key, frame.bytes, to, is_repeatable(command, frame));
+        Step::Taken
     }
 
     /// Where the keys of the present command are.

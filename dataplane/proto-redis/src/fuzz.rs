@@ -1,7 +1,7 @@
 //! Entries for the fuzz targets: arbitrary bytes through each parser. What they check besides "no panic" they assert themselves.
 
 use crate::frame::{self, Found};
-use crate::{merge, reply, topology};
+use crate::{merge, reply, topology, value};
 
 /// Arbitrary bytes as commands, as replies, as a slot table and as merged parts.
 pub fn scan_all(data: &[u8]) {
@@ -9,8 +9,10 @@ pub fn scan_all(data: &[u8]) {
     replies(data);
     topology::ranges(data);
     topology::redirect(data);
-    let mut reply = data.to_vec();
-    merge::rewrite_cursor(&mut reply, 1);
+    if let Some(elements) = value::elements(data) {
+        assert!(elements.concat().len() <= data.len());
+    }
+    value::text(data);
     let parts: Vec<&[u8]> = data.splitn(3, |byte| *byte == 0).collect();
     for merge in [crate::action::Merge::Elements, crate::action::Merge::Sum, crate::action::Merge::And, crate::action::Merge::NotNull] {
         merge::write(merge, parts.iter().copied(), &mut Vec::new());

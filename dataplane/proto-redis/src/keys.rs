@@ -1,7 +1,7 @@
 //! Which words of a command are keys, by the server's own key specifications.
 
 use crate::frame::Frame;
-use crate::table::{Begin, Command, Find, Keys};
+use crate::table::{Access, Begin, Command, Find, Keys};
 
 /// Appends the indices of the words that are keys.
 ///
@@ -21,6 +21,22 @@ pub fn of(command: &Command, frame: &Frame<'_>, found: &mut Vec<u32>) -> Result<
         sort_store(frame, found);
     }
     Ok(())
+}
+
+/// The words that are keys, with what each is to the command.
+pub fn with_access(command: &Command, frame: &Frame<'_>) -> Vec<(u32, Access)> {
+    let mut all = Vec::new();
+    let mut found = Vec::new();
+    for keys in &command.keys {
+        // A command with a wrong count has been refused before.
+        let _ = by_specification(keys, frame, &mut found);
+        all.extend(found.drain(..).map(|index| (index, keys.access)));
+    }
+    if matches!(command.name, "sort" | "sort_ro") {
+        sort_store(frame, &mut found);
+        all.extend(found.into_iter().map(|index| (index, "OW")));
+    }
+    all
 }
 
 fn by_specification(keys: &Keys, frame: &Frame<'_>, found: &mut Vec<u32>) -> Result<(), &'static str> {

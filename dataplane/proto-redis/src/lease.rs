@@ -9,6 +9,7 @@ use crate::machine::{Redis, Step};
 use crate::pipe::{Owner, Pending, Pipe, State, To};
 use crate::replies::{ASKING, Asks};
 use crate::ring::Kind;
+use crate::table::Command;
 use crate::topology;
 use crate::upstream::printable;
 use wire::{Close, Io, Key, MILLIS, Nanos};
@@ -44,7 +45,7 @@ pub struct Lease {
 
 impl Redis {
     /// Runs a command that may block on a connection of its own.
-    pub(crate) fn blocking(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) -> Step {
+    pub(crate) fn blocking(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
         if self.must_empty_ring(key) {
             return self.wait_for_ring(io, key);
         }
@@ -55,7 +56,7 @@ impl Redis {
         }
         match self.place(key, frame) {
             Ok(to) => self.ask_leased(io, key, frame.bytes, to, Purpose::Block),
-            Err(error) => self.fail(io, key, error),
+            Err(_) => return self.cross_slot(io, key, frame, command),
         }
         Step::Taken
     }
@@ -67,6 +68,7 @@ impl Redis {
 
     /// Leaves the command until all replies before it are out.
     pub(crate) fn wait_for_ring(&mut self, io: &mut dyn Io, key: Key) -> Step {
+        self.tap = None;
         if let Some(client) = self.clients.get_mut(key) {
             client.wait = Wait::Ring;
             client.paused = true;

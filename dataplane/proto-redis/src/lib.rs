@@ -11,6 +11,7 @@
 //! ```
 //! * [`frame`], [`reply`]: where commands and replies begin and end.
 //! * [`table`], [`keys`], [`action`]: what a command is, where its keys are, what is done with it.
+//! * [`cross_slot`], [`errand`]: commands with keys in several slots, in steps ([`gather`], [`transfer`], [`shift`], [`pops`], [`streams`]).
 //! * [`ring`], [`merge`]: replies in the order of requests; the parts of a split command as one.
 //! * [`pipe`], [`cluster`], [`topology`]: connections, nodes, slots.
 
@@ -25,9 +26,12 @@ mod compile;
 mod conf;
 mod configure;
 mod connections;
+pub mod cross_slot;
 mod dispatch;
+mod errand;
 pub mod frame;
 pub mod fuzz;
+mod gather;
 mod info;
 mod inline;
 pub mod keys;
@@ -41,19 +45,27 @@ pub mod merge;
 mod meters;
 pub mod node;
 mod order;
+mod patience;
 pub mod pipe;
+mod pops;
 mod pubsub;
 mod refresh;
 mod replies;
 pub mod reply;
 mod retry;
 pub mod ring;
+mod scan;
+mod shift;
 pub mod slot;
 mod split;
+mod streams;
 pub mod table;
+mod tag;
 pub mod topology;
 mod transaction;
+mod transfer;
 mod upstream;
+mod value;
 
 pub use compile::compile;
 pub use conf::{ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RETRY_DEADLINE, ListenerConf, TlsConf, User};

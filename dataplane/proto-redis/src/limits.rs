@@ -74,3 +74,16 @@ pub const MAX_TOPOLOGY: usize = 16 * 1024 * 1024;
 /// Messages of a subscription that wait while a large reply is on its way to the same client; beyond it the client is cut off, as a
 /// server does at its `client-output-buffer-limit pubsub`.
 pub const MAX_MESSAGES: usize = 32 * 1024 * 1024;
+
+/// Errands of one worker that carry data from node to node at the same time; the others wait. Each costs at most the back end's
+/// `crossSlotBytes` for what it read, and as much for what it writes.
+pub const MAX_HEAVY_ERRANDS: usize = 8;
+
+/// `crossSlotBytes` where nothing is said: larger sets than that are seldom intersected, and better not through a sidecar.
+pub const DEFAULT_CROSS_SLOT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Keys and other words of a command over several slots: the server's scripts pass on no more than 8,000 (Lua's own bound).
+pub const MAX_CROSS_SLOT_WORDS: usize = 4000;
+
+/// One reply of SCAN, which has to be whole before its cursor can be told: a million keys of 64 bytes.
+pub const MAX_SCAN: usize = 64 * 1024 * 1024;

@@ -3,6 +3,7 @@
 use crate::client::{Client, Wait};
 use crate::cluster::Cluster;
 use crate::conf::{Conf, ListenerConf};
+use crate::errand::TIMER_ERRAND;
 use crate::frame::{self, Found, Frame};
 use crate::meters::ListenerMeters;
 use crate::pipe::Pipe;
@@ -50,6 +51,8 @@ pub struct Redis {
     pub(crate) part: Vec<u8>,
     /// What the access log wants to hear of the present command.
     pub(crate) tap: Option<Box<Tap>>,
+    /// Errands under way that move data through this process.
+    pub(crate) heavy_errands: usize,
 }
 
 impl Redis {
@@ -70,6 +73,7 @@ impl Redis {
             keys: Vec::new(),
             part: Vec::new(),
             tap: None,
+            heavy_errands: 0,
         }
     }
 
@@ -172,6 +176,7 @@ impl Redis {
             self.send_messages(io, key);
         }
         self.advance(io, key);
+        self.errand_heard(io, key);
         self.resume(io, key);
         self.close_if_done(io, key);
     }
@@ -214,7 +219,9 @@ impl Redis {
     fn forget_client(&mut self, io: &mut dyn Io, key: Key) {
         self.give_back(io, key);
         self.drop_retries(key);
-        self.clients.remove(key);
+        if let Some(mut client) = self.clients.remove(key) {
+            self.drop_errand(&mut client);
+        }
     }
 
     fn drain(&mut self, io: &mut dyn Io) {
@@ -260,6 +267,7 @@ impl Protocol for Redis {
     fn event(&mut self, io: &mut dyn Io, key: Key, side: Side, event: Event<'_>) {
         match (event, side) {
             (Event::Timer(timer), _) if key == Key::NONE => self.timer(io, timer),
+            (Event::Timer(TIMER_ERRAND), Side::Client) => self.errand_timer(io, key),
             (Event::Timer(_), Side::Client) => self.delay_over(io, key),
             (Event::HalfClosed, Side::Client) => {
                 if let Some(client) = self.clients.get_mut(key) {

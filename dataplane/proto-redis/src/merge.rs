@@ -124,47 +124,6 @@ fn not_null<'a>(parts: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u8>
     Some(())
 }
 
-/// A SCAN cursor of one node becomes one of the cluster: the node's place in the lowest bits, so that 0 still means "from the start" and
-/// "done" only for the whole. Cursors of a server use far fewer than the 54 bits that are left to them: one per doubling of its table.
-pub const NODE_BITS: u32 = 10;
-
-/// Rewrites the cursor of a SCAN reply of the node at place `node`; a finished node hands over to the next, which `u16::MAX` in the
-/// place of a node says there is none.
-pub fn rewrite_cursor(reply: &mut Vec<u8>, node: u16) {
-    let (last, node) = (node & LAST_NODE != 0, u64::from(node & !LAST_NODE));
-    let Some((length, text, rest)) = cursor_of(reply) else { return };
-    let cursor: Option<u64> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    let Some(cursor) = cursor.filter(|cursor| cursor.leading_zeros() >= NODE_BITS) else {
-        reply.clear();
-        reply.extend_from_slice(b"-ERR midstream: the node's SCAN cursor leaves no room for the node's place; scan the nodes one by one\r\n");
-        return;
-    };
-    let whole = match (cursor, last) {
-        (0, true) => 0,
-        (0, false) => node + 1,
-        (cursor, _) => cursor << NODE_BITS | node,
-    };
-    let whole = whole.to_string();
-    let mut rewritten = Vec::with_capacity(reply.len() + 24);
-    rewritten.extend_from_slice(b"*2\r\n");
-    bulk(&mut rewritten, whole.as_bytes());
-    rewritten.extend_from_slice(&reply[reply.len() - rest..]);
-    debug_assert!(length > 0);
-    *reply = rewritten;
-}
-
-/// Marks the last master in the place of [`rewrite_cursor`].
-pub const LAST_NODE: u16 = 1 << 15;
-
-/// The cursor's length and text, and how many bytes follow it.
-fn cursor_of(reply: &[u8]) -> Option<(usize, &[u8], usize)> {
-    let (_, rest) = header(reply, b'*').filter(|(count, _)| *count == 2)?;
-    let (length, rest) = header(rest, b'$')?;
-    let length = usize::try_from(length).ok()?;
-    let text = rest.get(..length)?;
-    Some((length, text, rest.get(length + 2..)?.len()))
-}
-
 /// The first word of an error reply: `WRONGTYPE`.
 pub fn error_code(reply: &[u8]) -> String {
     let line = reply.strip_prefix(b"-").unwrap_or(reply);
@@ -239,18 +198,5 @@ mod tests {
         assert_eq!(merged(Merge::Succeeded, &["-NOTBUSY x\r\n", "+OK\r\n"]), "+OK\r\n");
         assert_eq!(merged(Merge::Succeeded, &["-NOTBUSY x\r\n", "-NOTBUSY x\r\n"]), "-NOTBUSY x\r\n");
         assert!(merged(Merge::Sum, &[":1\r\n", "+OK\r\n"]).starts_with("-ERR midstream"));
-    }
-
-    #[test]
-    fn cursors_name_the_node_and_end_with_the_last() {
-        let rewritten = |cursor: &str, node: u16| {
-            let mut reply = format!("*2\r\n${}\r\n{cursor}\r\n*0\r\n", cursor.len()).into_bytes();
-            rewrite_cursor(&mut reply, node);
-            String::from_utf8(reply).unwrap()
-        };
-        assert_eq!(rewritten("5", 2), "*2\r\n$4\r\n5122\r\n*0\r\n");
-        assert_eq!(rewritten("0", 0), "*2\r\n$1\r\n1\r\n*0\r\n");
-        assert_eq!(rewritten("0", 2 | LAST_NODE), "*2\r\n$1\r\n0\r\n*0\r\n");
-        assert!(rewritten(&u64::MAX.to_string(), 0).starts_with("-ERR midstream"));
     }
 }

@@ -77,6 +77,11 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// A client's request, to be had at that place of its ring.
+    pub fn of(key: Key, seq: u64, to: To, resp: u8) -> Pending {
+        Pending { owner: Owner::Client(key, seq), to, ..Pending::internal(Owner::Nobody, 0, resp) }
+    }
+
     /// A request of our own to that node.
     pub fn internal(owner: Owner, node: u16, resp: u8) -> Pending {
         Pending {

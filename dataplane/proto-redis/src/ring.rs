@@ -16,11 +16,6 @@ use wire::{Class, Nanos, metrics::Histogram};
 pub enum Kind {
     /// One command, one reply, passed on as it comes.
     Plain,
-    /// A SCAN: its cursor is rewritten to name the node, so it is held until it is whole.
-    Scan {
-        /// The node's place among the masters.
-        node: u16,
-    },
     /// A split command; its parts are the next entries.
     Head {
         /// How their replies become one.
@@ -30,8 +25,13 @@ pub enum Kind {
         /// How many are still out.
         left: u32,
     },
-    /// The part of a head that many entries before.
+    /// The part of a head, or of an errand's round, that many entries before.
     Part(u32),
+    /// A command in several steps ([`crate::errand`]), alone in the ring with what it asks.
+    Errand {
+        /// How many replies of its round are still out.
+        left: u32,
+    },
 }
 
 /// What the access log wants to hear of a command when it is done.
@@ -77,6 +77,8 @@ pub struct Ring {
     order: Option<Box<Order>>,
     /// Taps of commands that are answered.
     pub tapped: Vec<Tap>,
+    /// What the replies of an errand's round may still take; `None`: no errand runs.
+    room: Option<usize>,
 }
 
 /// Held buffers kept for reuse: their number and how large one may have become.
@@ -120,6 +122,15 @@ impl Ring {
     /// Whether the reply to `seq` is passed on as it comes, none of it yet here.
     pub fn is_plain(&self, seq: u64) -> bool {
         self.index(seq).is_some_and(|index| self.entries[index].kind == Kind::Plain && self.entries[index].held.is_empty())
+    }
+
+    /// Forgets the beginning of a reply that came and will not be whole. False: the client has part of it.
+    pub fn take_back(&mut self, seq: u64) -> bool {
+        let Some(index) = self.index(seq) else { return true };
+        let entry = &mut self.entries[index];
+        self.held -= entry.held.len();
+        entry.held.clear();
+        index > 0 || entry.kind != Kind::Plain || !self.mid
     }
 
     /// Whether `seq` is still owed.
@@ -181,7 +192,41 @@ impl Ring {
         (index < self.entries.len() && !self.entries[index].done).then_some(index)
     }
 
+    /// An errand asks for so many replies, of `room` bytes in all.
+    pub fn begin_round(&mut self, parts: u32, room: usize) {
+        self.room = Some(room);
+        if let Some(Entry { kind: Kind::Errand { left }, .. }) = self.entries.front_mut() {
+            *left = parts;
+        }
+    }
+
+    /// Whether all that an errand asked for is here.
+    pub fn is_round_over(&self) -> bool {
+        matches!(self.entries.front(), Some(Entry { kind: Kind::Errand { left: 0 }, .. }))
+    }
+
+    /// Takes the replies of a round; whether there were more bytes than it had room for (then they are not whole).
+    pub fn take_round(&mut self) -> (Vec<Vec<u8>>, bool) {
+        let replies: Vec<Vec<u8>> = self.entries.drain(1..).map(|entry| entry.held).collect();
+        let size: usize = replies.iter().map(Vec::len).sum();
+        self.held = self.held.saturating_sub(size);
+        (replies, self.room.is_some_and(|room| size > room))
+    }
+
+    /// The errand is about to be answered, as a plain command is.
+    pub fn end_errand(&mut self) {
+        self.room = None;
+        self.entries.truncate(1);
+        self.held = 0;
+        if let Some(front) = self.entries.front_mut() {
+            front.kind = Kind::Plain;
+        }
+    }
+
     fn hold(&mut self, index: usize, bytes: &[u8]) {
+        if self.room.is_some_and(|room| self.held > room) {
+            return; // over its room by at most one piece, which says so
+        }
         let entry = &mut self.entries[index];
         if entry.held.capacity() == 0
             && let Some(spare) = self.spare.pop()
@@ -198,13 +243,16 @@ impl Ring {
         match entry.kind {
             Kind::Part(back) => {
                 let head = &mut self.entries[index - back as usize];
-                if let Kind::Head { left, .. } = &mut head.kind {
-                    *left -= 1;
-                    head.done = *left == 0;
+                match &mut head.kind {
+                    Kind::Head { left, .. } => {
+                        *left -= 1;
+                        head.done = *left == 0;
+                    }
+                    Kind::Errand { left } => *left -= 1,
+                    _ => {}
                 }
             }
-            Kind::Scan { node } => merge::rewrite_cursor(&mut entry.held, node),
-            Kind::Plain | Kind::Head { .. } => {}
+            Kind::Plain | Kind::Head { .. } | Kind::Errand { .. } => {}
         }
     }
 

@@ -1,13 +1,14 @@
 //! Commands for several nodes: a part for each, one reply.
 
 use crate::action::Merge;
-use crate::dispatch::is_repeatable;
+use crate::dispatch::{CROSSSLOT, is_repeatable};
 use crate::frame::Frame;
 use crate::limits;
-use crate::machine::Redis;
-use crate::merge::{LAST_NODE, NODE_BITS, array, bulk};
+use crate::machine::{Redis, Step};
+use crate::merge::{array, bulk};
 use crate::pipe::{Owner, Pending, To};
 use crate::ring::Kind;
+use crate::scan::Scan;
 use crate::slot::slot_of;
 use crate::table::Command;
 use wire::{Io, Key};
@@ -22,6 +23,9 @@ impl Redis {
         let repeatable = is_repeatable(command, frame);
         if let Ok(to) = self.place(key, frame) {
             return self.ask_for(io, key, frame.bytes, to, repeatable);
+        }
+        if self.refuses_cross_slot(key) {
+            return self.fail(io, key, CROSSSLOT);
         }
         let parts = (frame.len() - 1) / step;
         if parts > limits::MAX_SPLIT {
@@ -77,25 +81,16 @@ impl Redis {
         cluster.and_then(Option::as_ref).map(|cluster| cluster.masters.clone()).unwrap_or_default()
     }
 
-    /// SCAN: the client's cursor names the node and that node's own cursor; see [`crate::merge::rewrite_cursor`].
-    pub(crate) fn scan_nodes(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) {
-        let masters = self.masters(key);
-        if masters.len() <= 1 {
-            return self.ask_for(io, key, frame.bytes, To::Any, true);
+    /// SCAN over all nodes; see [`crate::scan`].
+    pub(crate) fn scan_cluster(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) -> Step {
+        if self.is_single(key) {
+            self.ask_for(io, key, frame.bytes, To::Any, true);
+            return Step::Taken;
         }
-        let cursor: Option<u64> = std::str::from_utf8(frame.word(1)).ok().and_then(|text| text.parse().ok());
-        let Some(cursor) = cursor else { return self.fail(io, key, "ERR invalid cursor") };
-        let place = (cursor & ((1 << NODE_BITS) - 1)) as usize;
-        // A cluster that shrank meanwhile has no such node: the scan is over.
-        let Some(master) = masters.get(place).copied() else { return self.answer(io, key, b"*2\r\n$1\r\n0\r\n*0\r\n") };
-        let last = if place + 1 == masters.len() { LAST_NODE } else { 0 };
-        let kind = Kind::Scan { node: place as u16 | last };
-        let Some((cluster, pending)) = self.owe(io, key, kind, To::Node(master), true) else { return };
-        let mut bytes = Vec::new();
-        array(&mut bytes, frame.len());
-        bulk(&mut bytes, frame.word(0));
-        bulk(&mut bytes, (cursor >> NODE_BITS).to_string().as_bytes());
-        (2..frame.len()).for_each(|index| bulk(&mut bytes, frame.word(index)));
-        self.send(io, cluster, &bytes, pending);
+        match Scan::new(frame) {
+            Ok(scan) => return self.run(io, key, Box::new(scan)),
+            Err(error) => self.fail(io, key, error),
+        }
+        Step::Taken
     }
 }

@@ -2,6 +2,7 @@
 //! `cache_mesh/tools/redis_commands.py`), and what Midstream does with each ([`crate::action`]).
 
 use crate::action::{self, Action};
+use crate::cross_slot::{self, Way};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use wire::Class;
@@ -83,6 +84,8 @@ pub struct Command {
     pub class: Class,
     /// What we do with it.
     pub action: Action,
+    /// How it is done when its keys are in several slots.
+    pub way: Way,
     /// The only key is word 1: by far the commonest case.
     pub first_word_is_key: bool,
     /// Whether repeating it changes neither what is stored nor the reply; see [`action::is_repeatable`].
@@ -202,6 +205,7 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
         doc: [since, group, summary],
         class: Class::Read,
         action: Action::Anywhere,
+        way: Way::No,
         first_word_is_key: false,
         repeatable: false,
         children,
@@ -210,6 +214,7 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
         matches!(command.keys.as_slice(), [Keys { begin: Begin::Index(1), find: Find::Range { last: 0, step: 1, limit: 0 }, .. }]);
     command.class = action::class_of(&command);
     command.action = action::action_of(&command);
+    command.way = cross_slot::way_of(&command);
     command.repeatable = action::is_repeatable(&command);
     command
 }

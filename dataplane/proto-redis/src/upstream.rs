@@ -78,10 +78,10 @@ impl Redis {
         self.count_connections(pipe.cluster);
         let mut cut = pipe.streaming;
         while let Some((pending, bytes)) = pipe.take_front() {
-            if std::mem::take(&mut cut) {
-                self.cut(io, pending);
-            } else {
+            if !std::mem::take(&mut cut) || self.take_back(pending) {
                 self.orphan(io, &pipe, pending, &bytes, &format!("{address}: {why}"));
+            } else {
+                self.cut(io, pending);
             }
         }
         if let Some(client) = pipe.lease {
@@ -92,6 +92,12 @@ impl Redis {
             // It may have been the connection only: one dial tells.
             self.unpark(io, pipe.cluster);
         }
+    }
+
+    /// Whether of the reply that has begun nothing is with the client: it can be asked for again, or told.
+    fn take_back(&mut self, pending: Pending) -> bool {
+        let Owner::Client(key, seq) = pending.owner else { return true };
+        self.clients.get_mut(key).is_none_or(|client| client.ring.take_back(seq))
     }
 
     /// Half of a reply is with the client: nothing can be put right on that connection.
