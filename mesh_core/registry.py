@@ -22,7 +22,7 @@ class UpcallHandler(Protocol):
 
 
 class Prober(Protocol):
-    """Looks after the back ends of one family. Lives in the asyncio loop of a sidecar without a control plane."""
+    """Looks after the back ends of one family. Lives in the asyncio loop of a control plane, or of a sidecar without one."""
 
     def configure(self, resources: Iterable[Held]) -> None:
         """What is configured; called before the first look and after every change."""

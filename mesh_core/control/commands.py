@@ -143,7 +143,7 @@ def _control(registry: "Registry", grpc: str, rest: str, store: Path | None, con
 
     objects = DirectoryStore(config) if config else SqliteStore(store or _default_store())
     with suppress(KeyboardInterrupt):
-        asyncio.run(run(objects, registry.kinds, validate, parse_host_port(grpc), parse_host_port(rest), lambda line: print(line, flush=True)))
+        asyncio.run(run(objects, registry, validate, parse_host_port(grpc), parse_host_port(rest), lambda line: print(line, flush=True)))
 
 
 def _default_store() -> Path:

@@ -19,12 +19,14 @@ from mesh_core.model.kinds import Authored, Kinds, World
 from mesh_core.model.objects import parse, parse_one
 from mesh_core.model.problem import Invalid, Problem
 from mesh_core.model.source import Document, read
+from xds.protocol.resource import Resource
 from xds.server.hub import Hub
 from xds.store.base import Contents, Entry, Key, Store, StoreFailed
 
 log = structlog.get_logger("midstream.control")
 
 Validate = Callable[[list[tuple[str, str, str, bytes]]], Sequence[Refusal]]
+Observe = Callable[[Configuration], Iterable[Resource]]
 
 # A store that cannot be read is asked again after this.
 RETRY_S = 1.0
@@ -33,6 +35,11 @@ RETRY_S = 1.0
 def believe(resources: list[tuple[str, str, str, bytes]]) -> Sequence[Refusal]:
     """A validator that refuses nothing, for a control plane without the data plane's extension."""
     return ()
+
+
+def as_configured(configuration: Configuration) -> Iterable[Resource]:
+    """For a control plane that does not look after back ends."""
+    return configuration.resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +64,12 @@ class Source:
 class ControlPlane:
     """One per process. `start` it, keep `run` running, then `apply` and `delete` at will."""
 
-    def __init__(self, store: Store, kinds: Kinds, hub: Hub, validate: Validate = believe):
+    def __init__(self, store: Store, kinds: Kinds, hub: Hub, validate: Validate = believe, observe: Observe = as_configured):
         self.store = store
         self.kinds = kinds
         self.hub = hub
         self._validate = validate
+        self._observe = observe
         self._lock = asyncio.Lock()
         self.contents = Contents(0, {})
         self.objects: dict[Key, Authored] = {}
@@ -165,7 +173,7 @@ class ControlPlane:
     def _publish(self, contents: Contents, objects: dict[Key, Authored], configuration: Configuration) -> None:
         self.contents, self.objects, self.blame = contents, objects, configuration.blame
         self._seen = max(self._seen, contents.revision)
-        snapshot = self.hub.publish(configuration.resources)
+        snapshot = self.hub.publish(self._observe(configuration))
         log.info("published", revision=contents.revision, version=snapshot.version, objects=len(objects), sidecars=len(self.hub.nodes))
 
     def _parse_entries(self, contents: Contents) -> dict[Key, Authored]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import structlog
 import uvicorn
 
+from mesh_core.control.backends import Backends
 from mesh_core.control.plane import ControlPlane, Validate
 from mesh_core.control.rest import app
-from mesh_core.model.kinds import Kinds
 from mesh_core.model.values import HostPort
+from mesh_core.registry import Registry
 from xds.server.errors import AddressInUse
 from xds.server.hub import Hub
 from xds.server.listen import listen
@@ -40,11 +41,13 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(store: Store, kinds: Kinds, validate: Validate, grpc: HostPort, rest: HostPort) -> AsyncIterator[Serving]:
+async def serving(store: Store, registry: Registry, validate: Validate, grpc: HostPort, rest: HostPort) -> AsyncIterator[Serving]:
     """Serve until the block ends. Raises Invalid and StoreFailed of the stored objects, AddressInUse."""
     hub = Hub()
-    plane = ControlPlane(store, kinds, hub, validate)
+    backends = Backends(hub, registry)
+    plane = ControlPlane(store, registry.kinds, hub, validate, backends.resources)
     await plane.start()
+    await backends.look()
     rest_socket = _bind(rest)
     try:
         server = await listen(hub, str(grpc))
@@ -52,24 +55,25 @@ async def serving(store: Store, kinds: Kinds, validate: Validate, grpc: HostPort
         rest_socket.close()
         raise
     web = _Server(uvicorn.Config(app(plane), log_level="warning", access_log=False, lifespan="off"))
-    tasks = [asyncio.create_task(web.serve(sockets=[rest_socket])), asyncio.create_task(plane.run())]
+    tasks = [asyncio.create_task(web.serve(sockets=[rest_socket])), *map(asyncio.create_task, (plane.run(), backends.run()))]
     try:
         yield Serving(plane, hub, HostPort(grpc.host, server.port), HostPort(rest.host, rest_socket.getsockname()[1]))
     finally:
         web.should_exit = True
-        tasks[1].cancel()
+        for task in tasks[1:]:
+            task.cancel()
         await server.stop()
         await asyncio.gather(*tasks, return_exceptions=True)
         await store.close()
 
 
-async def run(store: Store, kinds: Kinds, validate: Validate, grpc: HostPort, rest: HostPort, announce: Callable[[str], None]) -> None:
+async def run(store: Store, registry: Registry, validate: Validate, grpc: HostPort, rest: HostPort, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` gets one line when both addresses answer. Raises as `serving`."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serving(store, kinds, validate, grpc, rest) as found:
+    async with serving(store, registry, validate, grpc, rest) as found:
         revision = found.plane.contents.revision
         announce(f"control plane ready: xDS on {found.grpc}, REST on http://{found.rest}, revision {revision}")
         await stop.wait()

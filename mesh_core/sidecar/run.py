@@ -14,13 +14,14 @@ import structlog
 from mesh_core._dataplane import Dataplane
 from mesh_core.control.config import load
 from mesh_core.model.problem import Invalid
+from mesh_core.probing import Probing
 from mesh_core.registry import Registry
 from mesh_core.sidecar.admin import Admin
 from mesh_core.sidecar.brain import Brain
 from mesh_core.sidecar.follow import Follower
 from mesh_core.sidecar.last_good import LastGood
-from mesh_core.sidecar.probing import Probing
-from mesh_core.sidecar.state import State
+from mesh_core.sidecar.state import State, keyed
+from xds.protocol.client import Held, Key
 
 log = structlog.get_logger()
 
@@ -59,6 +60,7 @@ class Sidecar:
         self._registry = registry
         self._stop = asyncio.Event()
         self._announced = False
+        self._configured: dict[Key, Held] = {}
 
     async def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns the exit code."""
@@ -67,7 +69,7 @@ class Sidecar:
         brain = Brain(dataplane, self._registry)
         brain.start()
         self._state = State(dataplane, brain)
-        self._probing = Probing(self._state, self._registry)
+        self._probing = Probing(self._registry, self._put_in_force)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -111,9 +113,14 @@ class Sidecar:
         path = self._options.config
         assert path is not None
         configuration = load(path, self._registry.kinds)
-        refusals = self._state.apply(self._probing.configure(configuration.held()), f"file {path}")
+        self._configured = keyed(configuration.held())
+        refusals = self._state.apply((self._configured | self._probing.configure(self._configured.values())).values(), f"file {path}")
         if refusals:
             raise Invalid(configuration.blame.problem(refusal) for refusal in refusals)
+
+    def _put_in_force(self, seen: dict[Key, Held]) -> None:
+        for refused in self._state.apply((self._configured | seen).values(), self._state.origin):
+            log.error("what was probed is not taken", name=refused.name, reason=refused.reason)
 
     def _reload(self) -> None:
         try:
