@@ -77,7 +77,7 @@ impl Postgres {
                     io.want(server.key, total);
                     break;
                 }
-                flush(io, to, bytes, &mut from, bytes.len());
+                flush(io, server, to, bytes, &mut from, bytes.len());
                 to.inspect(|to| io.forward(server.key, *to, (total - rest.len()) as u64));
                 return (bytes.len(), Ok(Turn::On));
             }
@@ -95,7 +95,10 @@ impl Postgres {
                     at += total;
                     from = at;
                     server.kept.is_answered(matches!(shown, Shown::Instead(_) | Shown::Reworded(_)));
-                    to.inspect(|to| shown.write(tag, io.out(*to)));
+                    if let (Some(to), false) = (to, matches!(shown, Shown::Swallow)) {
+                        server.kept.release(io.out(to));
+                        shown.write(tag, io.out(to));
+                    }
                 }
                 Err(fault) => return (at, Err(fault)),
             }
@@ -113,7 +116,7 @@ impl Postgres {
             }
             if tag == b'Z' || matches!(server.expect.front(), Some(Expect::Say(..))) {
                 server.has_unread = at < bytes.len();
-                flush(io, to, bytes, &mut from, at);
+                flush(io, server, to, bytes, &mut from, at);
                 let turn = self.settle(io, server, client.as_deref_mut(), tag == b'Z');
                 if !matches!(turn, Turn::On) {
                     return (at, Ok(turn));
@@ -251,13 +254,13 @@ impl Postgres {
         if !client.session.suspects.is_none() && self.ask(io, server, client) {
             return Turn::On;
         }
-        if Self::keeps(client) {
+        if Self::keeps(client) && !server.is_replica {
             return Turn::On;
         }
         if client.listener.database.reads.is_some() && self.ask_position(io, server, client) {
             return Turn::On;
         }
-        client.server = None;
+        (client.server, client.read_only) = (None, None);
         io.unlink(client.key);
         resume(io, client);
         self.give_back(io, server);
@@ -282,6 +285,7 @@ impl Postgres {
             }
             // A transaction that has failed already: the statement behind it fails as well.
             (Quiet::Sequences, Some(_)) if server.status == b'E' => None,
+            (Quiet::Fail, _) => None,
             (Quiet::Position(asked), _) => {
                 self.position_known(server, client, asked);
                 None
@@ -331,21 +335,27 @@ fn resume(io: &mut dyn Io, client: &mut Client) {
     }
 }
 
-/// What precedes the first row of a replica's answer is not heard before the bytes at hand are flushed: a refusal comes with it.
+/// What precedes the first row of a replica's answer is not heard before what follows it: that may be a refusal.
 fn is_prologue(server: &Server, tag: u8) -> bool {
     server.is_replica && matches!(tag, b'1' | b'2' | b't' | b'T' | b'n')
 }
 
-/// The same, which the client has heard then.
+/// Copies the run to the client, which has heard it then; or keeps it, see [`is_prologue`].
 fn flush_heard(io: &mut dyn Io, server: &mut Server, to: Option<Key>, bytes: &[u8], from: &mut usize, end: usize) {
+    if server.is_replica && *from < end && server.will_be_ready() && server.kept.withhold(&bytes[*from..end]) {
+        *from = end;
+        return;
+    }
     server.kept.is_answered(*from < end);
-    flush(io, to, bytes, from, end);
+    flush(io, server, to, bytes, from, end);
 }
 
 /// Copies the run to the client.
-fn flush(io: &mut dyn Io, to: Option<Key>, bytes: &[u8], from: &mut usize, end: usize) {
+fn flush(io: &mut dyn Io, server: &mut Server, to: Option<Key>, bytes: &[u8], from: &mut usize, end: usize) {
     if let (Some(to), true) = (to, *from < end) {
-        io.out(to).extend_from_slice(&bytes[*from..end]);
+        let out = io.out(to);
+        server.kept.release(out);
+        out.extend_from_slice(&bytes[*from..end]);
     }
     *from = end;
 }

@@ -10,8 +10,9 @@ use crate::machine::{Postgres, timer};
 use crate::message::{SYNC, query};
 use crate::meter::PoolMeter;
 use crate::pool_conf::Mode;
-use crate::position::Samples;
+use crate::position::{Pace, Samples};
 use crate::sequence;
+use crate::refuse::FAILS;
 use crate::server::{Expect, Phase, Quiet, Server};
 use crate::settings::Settings;
 use hashbrown::HashMap;
@@ -54,8 +55,8 @@ pub struct Backend {
     pub samples: Samples,
     /// The pools of its replicas, where they are read.
     pub replicas: Vec<usize>,
-    /// A replica that could not serve is not tried before.
-    pub behind_until: Nanos,
+    /// How a replica keeps up.
+    pub pace: Pace,
     /// Gauges.
     pub meter: PoolMeter,
 }
@@ -181,10 +182,15 @@ impl Postgres {
             sequence::discard(io, server);
         }
         client.virgin = Some(client.begun);
-        if client.begun == Begun::Open {
-            client.begun = Begun::No;
+        if client.begun != Begun::No && !server.is_replica {
+            let was = std::mem::replace(&mut client.begun, Begun::No);
             query(io.out(server.key), &client.begin);
             server.push_quiet(Quiet::Begin);
+            if was == Begun::Failed {
+                // What its client takes for failed has to fail there too.
+                query(io.out(server.key), FAILS);
+                server.push_quiet(Quiet::Fail);
+            }
         }
     }
 

@@ -126,6 +126,9 @@ impl Postgres {
             }
             return Known::Yes(Bound::To(None));
         }
+        if let Err(error) = client.is_plannable(&prepared.sql) {
+            return Known::Refused(error);
+        }
         let Some(lexed) = &prepared.lexed else {
             return Known::Refused(Error::statement("42601", "the statement has a quote or comment without end, or is more than one statement"));
         };

@@ -161,6 +161,10 @@ pub struct Client {
     pub written: Written,
     /// The only statement of the latest request that was found to read, by its fingerprint.
     pub reading: Option<u128>,
+    /// A READ ONLY transaction of its runs on a replica: the fingerprint of its first statement, see [`crate::read_only`].
+    pub read_only: Option<u128>,
+    /// The message at the front begins or ends a transaction that no server knows of.
+    pub here: Option<Transaction>,
     /// A read waits for a replica to prove itself, until then.
     pub placing: Option<Nanos>,
     /// It has been asked once at least.
@@ -235,6 +239,8 @@ impl Client {
             scatter: None,
             written: Written::default(),
             reading: None,
+            read_only: None,
+            here: None,
             placing: None,
             is_replica_asked: false,
             is_repeated: false,

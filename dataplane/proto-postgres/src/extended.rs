@@ -47,7 +47,7 @@ impl Postgres {
         let executing = if client.listener.is_planned() { None } else { executing(client, parse.sql) };
         let parse = Parse { sql: executing.as_deref().unwrap_or(parse.sql), ..parse };
         let scope = if parse.name.is_empty() { 0 } else { client.scope() };
-        let handle = self.interned.parse(&parse, scope, &mut self.lexer);
+        let handle = self.interned.parse(&parse, scope, &mut self.lexer, client.lexing(parse.sql));
         let is_held = client.server.is_none() && client.listener.database.rules.is_sharded();
         if !is_held {
             let Some(server) = self.connection(io, client, None) else { return Ok(Step::Parked) };

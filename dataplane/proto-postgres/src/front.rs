@@ -134,10 +134,15 @@ impl Postgres {
     }
 
     fn stream(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, bytes: &[u8], total: usize) -> Result<Next, Fault> {
-        if client.splits() && !self.is_placed(io, client, tag, bytes) {
+        if client.splits() && client.refused.is_none() && !self.is_placed(io, client, tag, bytes) {
             return Ok(Next::More);
         }
         let rest = (total - bytes.len()) as u64;
+        if let Some(error) = client.refused.take() {
+            self.refuse(io, client, tag, error);
+            io.skip(client.key, rest);
+            return Ok(Next::On(bytes.len()));
+        }
         let step = match tag {
             b'B' => self.bind(io, client, bytes, bytes.get(HEADER..).unwrap_or_default())?,
             b'Q' => self.long_query(io, client, bytes),

@@ -87,7 +87,7 @@ impl Postgres {
             is_retired: false,
             samples: Default::default(),
             replicas: Vec::new(),
-            behind_until: 0,
+            pace: Default::default(),
             meter: PoolMeter::new(&self.worker.metrics, &name),
         };
         let free = self.backends.iter().position(|backend| backend.is_retired && backend.pool.is_empty());

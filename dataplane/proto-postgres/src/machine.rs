@@ -81,6 +81,8 @@ pub struct Postgres {
     pub(crate) interned: Interned,
     /// Fingerprints of statements that only looked like reads for a replica.
     pub(crate) impure: HashSet<u128>,
+    /// Of those with which READ ONLY transactions began that a replica could not end.
+    pub(crate) mixed: HashSet<u128>,
     /// Of those that a replica has run.
     pub(crate) pure: HashSet<u128>,
     pub(crate) lexer: Lexer,
@@ -110,6 +112,7 @@ impl Postgres {
             seats,
             interned: Interned::default(),
             impure: HashSet::new(),
+            mixed: HashSet::new(),
             pure: HashSet::new(),
             lexer: Lexer::default(),
             flows: FlowTable::new(FLOW_BUDGET),

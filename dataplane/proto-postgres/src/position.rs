@@ -102,6 +102,46 @@ impl Samples {
     }
 }
 
+/// How a replica keeps up: what it has replayed, and when it may be asked again where it had not replayed enough.
+#[derive(Default)]
+pub struct Pace {
+    replayed: Option<Position>,
+    misses: u32,
+    not_before: Nanos,
+}
+
+impl Pace {
+    /// One of its connections has replayed that.
+    pub fn replayed(&mut self, position: Position) {
+        if self.replayed.is_none_or(|before| before.timeline != position.timeline || before.lsn < position.lsn) {
+            self.replayed = Some(position);
+        }
+    }
+
+    /// A read was given up after waiting that long. Asked again after a sixteenth of it; whoever never keeps up, after all of it, so that
+    /// at most half of the time is spent in waiting.
+    pub fn missed(&mut self, now: Nanos, waited: Nanos) {
+        let pause = waited >> 4u32.saturating_sub(self.misses);
+        self.misses = self.misses.saturating_add(1);
+        self.not_before = now.saturating_add(pause);
+    }
+
+    /// It had what a read needed.
+    pub fn kept_up(&mut self) {
+        (self.misses, self.not_before) = (0, 0);
+    }
+
+    /// It cannot be reached; what it was is no longer known.
+    pub fn is_away(&mut self, until: Nanos) {
+        *self = Pace { not_before: until, ..Pace::default() };
+    }
+
+    /// Whether it is worth asking for that.
+    pub fn may_have(&self, needed: Position, now: Nanos) -> bool {
+        self.not_before <= now || self.replayed.is_some_and(|replayed| replayed.covers(needed))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +151,21 @@ mod tests {
 
     fn at(timeline: u32, lsn: u64) -> Position {
         Position { timeline, lsn }
+    }
+
+    #[test]
+    fn a_replica_that_missed_is_asked_again_soon_and_less_often_the_more_it_misses() {
+        let mut pace = Pace::default();
+        pace.replayed(at(1, 100));
+        pace.missed(1000, 160);
+        assert!(!pace.may_have(at(1, 101), 1009) && pace.may_have(at(1, 101), 1010));
+        assert!(pace.may_have(at(1, 100), 1000), "that much it has");
+        (0..10).for_each(|_| pace.missed(2000, 160));
+        assert!(!pace.may_have(at(1, 101), 2159) && pace.may_have(at(1, 101), 2160));
+        pace.kept_up();
+        assert!(pace.may_have(at(1, 101), 0));
+        pace.is_away(3000);
+        assert!(!pace.may_have(at(1, 100), 2999));
     }
 
     #[test]

@@ -45,7 +45,9 @@ impl Postgres {
             self.lexer = lexer;
             return Ok(step);
         }
-        let routed = if client.listener.is_planned() {
+        let routed = if let Some(transaction) = client.here.take() {
+            Known::Yes(Routed::Local(transaction))
+        } else if client.listener.is_planned() {
             self.route_query(io, client, &mut lexer, sql)
         } else {
             read_effects(client, &mut lexer, sql, io.now());
@@ -104,6 +106,9 @@ impl Postgres {
     fn route_query(&mut self, io: &mut dyn Io, client: &mut Client, lexer: &mut Lexer, sql: &[u8]) -> Known<Routed> {
         let (mut at, mut nth) = (0, 0);
         let mut to: Option<ShardId> = None;
+        if let Err(error) = client.is_plannable(sql) {
+            return Known::Refused(error);
+        }
         loop {
             let rest = sql.get(at..).unwrap_or_default();
             let lexed = match lexer.scan(rest, Settings::default()) {
@@ -279,7 +284,8 @@ fn read_effects(client: &mut Client, lexer: &mut Lexer, sql: &[u8], now: Nanos) 
         return;
     }
     while at < sql.len() {
-        let Ok(lexed) = lexer.scan(sql.get(at..).unwrap_or_default(), Settings::default()) else {
+        let rest = sql.get(at..).unwrap_or_default();
+        let Some(lexed) = client.lex(lexer, rest) else {
             // The server will judge it; what it may do to the session cannot be told.
             client.suspect(UNREAD);
             return;

@@ -11,7 +11,7 @@ use crate::server::Expect;
 use wire::Io;
 
 /// What the server's log shows: it tells whoever reads it where to look.
-const FAILS: &[u8] = b"refused by midstream: the client was told why";
+pub const FAILS: &[u8] = b"refused by midstream: the client was told why";
 
 impl Postgres {
     /// Answers the message at the front, of that type, with the error.

@@ -13,7 +13,7 @@ use crate::split::is_unharmed;
 use crate::statement::Prepared;
 use sql::effect::Transaction;
 use sql::reads::only_reads;
-use sql::{Effect, Lexer, Settings};
+use sql::{Effect, Lexed, Lexer, Settings};
 use wire::{Io, Key};
 
 /// What is kept of one request: reads of more than this are rare, and a pool keeps one such buffer per connection.
@@ -23,6 +23,8 @@ const MAX_KEPT: usize = 16 * 1024;
 #[derive(Default)]
 pub struct Kept {
     bytes: Vec<u8>,
+    /// What precedes the rows of a replica's answer: heard with what follows, which may be a refusal.
+    withheld: Vec<u8>,
     /// Something of the answer was heard, or not all of the request is here.
     is_void: bool,
     /// The message that is being worked off was answered at once.
@@ -35,7 +37,25 @@ impl Kept {
     /// A new lease.
     pub fn reset(&mut self) {
         self.bytes.clear();
+        self.withheld.clear();
         (self.is_void, self.is_said, self.is_due) = (false, false, false);
+    }
+
+    /// Keeps the beginning of an answer from the client as long as nothing of it was heard; false: it is to be heard now.
+    pub fn withhold(&mut self, bytes: &[u8]) -> bool {
+        let is_withheld = !self.is_void && is_prologue(bytes) && self.withheld.len() + bytes.len() <= MAX_KEPT;
+        if is_withheld {
+            self.withheld.extend_from_slice(bytes);
+        }
+        is_withheld
+    }
+
+    /// More of the answer is heard.
+    #[inline]
+    pub fn release(&mut self, out: &mut Vec<u8>) {
+        if !self.withheld.is_empty() {
+            out.append(&mut self.withheld);
+        }
     }
 
     /// Whether the client hears an answer.
@@ -126,6 +146,9 @@ impl Postgres {
         if !server.kept.is_due && !self.is_repeatable(client, server) {
             return false;
         }
+        if client.read_only.take().is_some() {
+            client.begun = Begun::Open;
+        }
         // What the messages changed on our side is undone, the last change first: they change it again.
         while let Some(expect) = server.expect.pop_back() {
             match expect {
@@ -152,12 +175,21 @@ impl Postgres {
     }
 }
 
+/// Whether these are messages that precede rows.
+fn is_prologue(bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(Head::Frame { tag: b'1' | b'2' | b't' | b'T' | b'n', total }) = bytes.get(at..).map(|rest| head(rest, message::backend_limit)) {
+        at += total;
+    }
+    at == bytes.len()
+}
+
 fn changes_nothing(client: &Client, messages: &[u8], lexer: &mut Lexer) -> bool {
     let mut at = 0;
     while let Some(Head::Frame { tag, total }) = messages.get(at..).map(|rest| head(rest, message::frontend_limit)) {
         let Some(body) = messages.get(at + HEADER..at.saturating_add(total)) else { return false };
         let is_harmless = match tag {
-            b'Q' => body.strip_suffix(b"\0").is_some_and(|sql| query_changes_nothing(sql, lexer)),
+            b'Q' => body.strip_suffix(b"\0").is_some_and(|sql| client.all_statements(sql, lexer, reads_or_begins)),
             b'B' => BindNames::read(body).is_some_and(|names| client.statement(names.statement).is_some_and(|handle| is_read(&handle.prepared))),
             b'P' => Parse::read(body).is_some(),
             _ => true,
@@ -171,18 +203,10 @@ fn changes_nothing(client: &Client, messages: &[u8], lexer: &mut Lexer) -> bool 
 }
 
 fn is_read(prepared: &Prepared) -> bool {
-    prepared.lexed.as_ref().is_some_and(|lexed| only_reads(lexed) || Effect::of(lexed).transaction == Some(Transaction::Begin))
+    prepared.lexed.as_ref().is_some_and(reads_or_begins)
 }
 
 /// A BEGIN changes nothing either: the transaction ended with its connection.
-fn query_changes_nothing(sql: &[u8], lexer: &mut Lexer) -> bool {
-    let mut at = 0;
-    while at < sql.len() {
-        let Ok(lexed) = lexer.scan(sql.get(at..).unwrap_or_default(), Settings::default()) else { return false };
-        if !lexed.is_empty() && !only_reads(lexed) && Effect::of(lexed).transaction != Some(Transaction::Begin) {
-            return false;
-        }
-        at += lexed.end.max(1);
-    }
-    true
+fn reads_or_begins(lexed: &Lexed) -> bool {
+    only_reads(lexed) || Effect::of(lexed).transaction == Some(Transaction::Begin)
 }

@@ -80,6 +80,8 @@ pub enum Quiet {
     Ask(Box<Asked>),
     /// The client's own BEGIN, answered already.
     Begin,
+    /// A statement that fails for certain, see `refuse`.
+    Fail,
     /// Where its log is; asked at that time.
     Position(Nanos),
 }

@@ -9,6 +9,7 @@
 //! the difference; the rest keeps the connection until a later question finds it gone. What no question can find pins at once.
 
 use crate::client::Client;
+use crate::lexing;
 use crate::machine::Postgres;
 use crate::message::query;
 use crate::pool_conf::Mode;
@@ -75,6 +76,8 @@ pub struct Session {
     /// What keeps the connection.
     pub pins: State,
     touched: Vec<Touched>,
+    /// A statement has named [`lexing::PARAMETER`], and what became of it the server has still to tell.
+    pub is_lexing_open: bool,
     /// Functions that were called since.
     pub calls: Vec<String>,
     /// What a question was about that failed; asked again behind the next statement.
@@ -179,6 +182,7 @@ impl Client {
     }
 
     fn touch_one(&mut self, name: String, is_reset: bool) -> State {
+        self.session.is_lexing_open |= name == lexing::PARAMETER;
         let touched = &mut self.session.touched;
         match touched.iter_mut().find(|touched| touched.name == name) {
             Some(touched) => touched.is_reset &= is_reset,
@@ -259,6 +263,7 @@ impl Postgres {
             server.settings = None;
             return client.pin(State::UNASKED);
         }
+        client.session.is_lexing_open = client.session.touched.iter().any(|touched| touched.name == lexing::PARAMETER);
         let are_harmless = self.learn_code(io.now(), server, &asked, &found);
         let parts = found.iter().fold(State::NONE, |parts, found| if let Found::Part(part) = found { parts.with(*part) } else { parts });
         client.unpin(asked.parts.and(State::ANY).with(State::UNASKED));

@@ -16,21 +16,24 @@ use crate::conf::Reads;
 use crate::machine::Postgres;
 use crate::message::{self, BindNames, HEADER, Head, Parse, head, query};
 use crate::pool_conf::Mode;
-use crate::position::{OF_PRIMARY, OF_REPLICA, OF_REPLICA_SOON, Written};
+use crate::position::{OF_PRIMARY, OF_REPLICA, OF_REPLICA_SOON, Position, Written};
 use crate::server::{Expect, Quiet, Server};
 use sql::reads::only_reads;
-use sql::{Lexed, Lexer, Settings};
+use sql::{Lexed, Lexer};
 use std::cell::RefCell;
 use wire::{Io, Key, Nanos, SECONDS};
 
 /// What replicas have said of statements is remembered for so many; beyond that it is learned again.
-const MAX_LEARNED: usize = 1024;
+pub const MAX_LEARNED: usize = 1024;
 /// A replica that could not be reached is left alone for so long.
 const AWAY: Nanos = SECONDS;
 
 impl Postgres {
     /// Before a message of a Database with reads on replicas; `bytes` begin with it. False: it waits.
     pub(crate) fn is_placed(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, bytes: &[u8]) -> bool {
+        if client.read_only.is_some() && client.placing.is_none() {
+            return self.is_on_replica(io, client, tag, bytes);
+        }
         if client.is_in_batch || !matches!(tag, b'Q' | b'P' | b'B' | b'D' | b'E' | b'F') {
             return true; // what the batch is was found at its first message
         }
@@ -46,11 +49,14 @@ impl Postgres {
             return true;
         }
         client.placing = None;
+        if self.is_answered_here(client, tag, bytes) {
+            return true;
+        }
         if !self.only_reads(client, bytes) {
             client.written = Written::Unknown;
             return true;
         }
-        let reads = client.listener.database.reads.filter(|_| is_free(client));
+        let reads = client.listener.database.reads.filter(|_| is_free(client) && !self.needs_primary(client));
         let Some((reads, replica)) = reads.and_then(|reads| Some((reads, self.choose(io.now(), client, reads)?))) else {
             client.meter.read(false);
             self.on_primary(client);
@@ -86,10 +92,10 @@ impl Postgres {
         if primary.samples.is_due(now, reads.max_lag) {
             return None; // it carries the question
         }
-        primary.samples.needed(now, reads.max_lag, client.written)?;
+        let needed = primary.samples.needed(now, reads.max_lag, client.written)?;
         let count = primary.replicas.len();
         let turns = (0..count).map(|n| primary.replicas[(client.key.index() + n) % count]);
-        turns.into_iter().find(|index| self.backends.get(*index).is_some_and(|backend| backend.is_readable(primary, now)))
+        turns.into_iter().find(|index| self.backends.get(*index).is_some_and(|backend| backend.is_readable(primary, now, needed)))
     }
 
     /// Whether the replica at hand has what the session must see. False: the client waits for it to tell.
@@ -106,6 +112,8 @@ impl Postgres {
             () if is_enough && !server.is_doomed => {
                 client.placing = None;
                 client.meter.read(true);
+                self.backends.get_mut(server.backend).into_iter().for_each(|backend| backend.pace.kept_up());
+                self.begin_on_replica(io, client, &mut server);
                 true
             }
             () if is_late || needed.is_none() || server.is_doomed => {
@@ -133,7 +141,7 @@ impl Postgres {
         client.meter.read(false);
         self.on_primary(client);
         if let Some(backend) = self.backends.get_mut(server.backend) {
-            backend.behind_until = io.now().saturating_add(pause);
+            backend.pace.missed(io.now(), pause);
         }
         self.give_back(io, server);
     }
@@ -154,6 +162,9 @@ impl Postgres {
         let position = server.position.take();
         if server.is_replica {
             server.replayed = position;
+            if let Some((backend, position)) = self.backends.get_mut(server.backend).zip(position) {
+                backend.pace.replayed(position);
+            }
             return;
         }
         let Some((position, reads)) = position.zip(client.listener.database.reads) else {
@@ -171,7 +182,7 @@ impl Postgres {
     /// A replica is not to be had: who waits for it reads from the primary instead.
     pub(crate) fn give_up_replica(&mut self, io: &mut dyn Io, index: usize) {
         let Some(backend) = self.backends.get_mut(index) else { return };
-        backend.behind_until = io.now().saturating_add(AWAY);
+        backend.pace.is_away(io.now().saturating_add(AWAY));
         for waiter in backend.pool.dismiss() {
             self.place_anew(io, waiter);
         }
@@ -189,6 +200,9 @@ impl Postgres {
     /// primary runs it.
     pub(crate) fn is_refused_by_replica(&mut self, client: &Client, server: &mut Server, code: &[u8]) -> bool {
         let is_impure = matches!(code, b"25006" | b"0A000" | b"55000");
+        if is_impure && server.is_heard() {
+            self.needs_primary_next_time(client);
+        }
         if !server.is_replica || !server.is_heard() || !(is_impure || code == b"40001") || !self.is_due(client, server) {
             return false;
         }
@@ -221,10 +235,10 @@ impl Postgres {
 
 impl Backend {
     /// Whether a read may try this replica now: it is alive, nobody waits for it, and it is not what the primary's pool uses.
-    fn is_readable(&self, primary: &Backend, now: Nanos) -> bool {
+    fn is_readable(&self, primary: &Backend, now: Nanos, needed: Position) -> bool {
         let [_, _, _, waiting] = self.pool.census();
         let is_healthy = self.candidate().is_some_and(|endpoint| endpoint.is_healthy);
-        self.is_replica() && !self.is_retired && waiting == 0 && self.behind_until <= now && is_healthy && self.place() != primary.place()
+        self.is_replica() && !self.is_retired && waiting == 0 && self.pace.may_have(needed, now) && is_healthy && self.place() != primary.place()
     }
 }
 
@@ -237,10 +251,10 @@ pub fn is_unharmed(client: &Client, server: &Server) -> bool {
 }
 
 /// Whether the session has nothing that a connection of another server would lack.
-fn is_free(client: &Client) -> bool {
+pub fn is_free(client: &Client) -> bool {
     let is_plain = client.settings.get("role").is_none() && client.settings.get("session_authorization").is_none();
     client.pinned.is_none()
-        && client.begun == Begun::No
+        && client.begun != Begun::Failed
         && client.mode == Mode::Transaction
         && client.session.suspects.is_none()
         && !client.is_repeated
@@ -254,7 +268,7 @@ fn ask(io: &mut dyn Io, server: &mut Server, sql: &str) {
 }
 
 /// The message at the front waits for what its connection owes. Always false: it is not placed.
-fn wait_for_answers(io: &mut dyn Io, client: &mut Client) -> bool {
+pub fn wait_for_answers(io: &mut dyn Io, client: &mut Client) -> bool {
     client.is_moving = true;
     io.pause(client.key, true);
     false
@@ -266,12 +280,12 @@ fn request_reads(client: &Client, bytes: &[u8], lexer: &mut Lexer, is_read: impl
         let Some(body) = bytes.get(at + HEADER..at.saturating_add(total)) else { return false };
         at += total;
         let is_harmless = match tag {
-            b'Q' => return at == total && body.strip_suffix(b"\0").is_some_and(|sql| text_reads(sql, lexer, is_read)),
+            b'Q' => return at == total && body.strip_suffix(b"\0").is_some_and(|sql| client.all_statements(sql, lexer, is_read)),
             b'S' => return at > total,
             b'P' => Parse::read(body).is_some_and(|parse| {
                 parsed = Some(parse.name);
                 // A named one could not be parsed once more, should the replica refuse.
-                parse.name.is_empty() && text_reads(parse.sql, lexer, &is_read)
+                parse.name.is_empty() && client.all_statements(parse.sql, lexer, &is_read)
             }),
             b'B' => BindNames::read(body).is_some_and(|names| {
                 let known = || client.statement(names.statement).and_then(|handle| handle.prepared.lexed.as_ref());
@@ -285,16 +299,4 @@ fn request_reads(client: &Client, bytes: &[u8], lexer: &mut Lexer, is_read: impl
         }
     }
     false
-}
-
-fn text_reads(sql: &[u8], lexer: &mut Lexer, is_read: impl Fn(&Lexed) -> bool) -> bool {
-    let mut at = 0;
-    while at < sql.len() {
-        let Ok(lexed) = lexer.scan(sql.get(at..).unwrap_or_default(), Settings::default()) else { return false };
-        if !lexed.is_empty() && !is_read(lexed) {
-            return false;
-        }
-        at += lexed.end.max(1);
-    }
-    true
 }

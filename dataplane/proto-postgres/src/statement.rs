@@ -1,6 +1,7 @@
 //! Prepared statements by content. A client's name leads to the content; a server's name is made of it. So any server connection can
 //! serve any client's statement: what the connection lacks is parsed there first.
 
+use crate::lexing;
 use crate::message::{Parse, c_string, frame};
 use hashbrown::HashMap;
 use sql::{Effect, Lexed, Lexer};
@@ -85,9 +86,9 @@ pub struct Interned {
 
 impl Interned {
     /// A client parses now: the statement of its `Parse`.
-    pub fn parse(&mut self, parse: &Parse<'_>, scope: u64, lexer: &mut Lexer) -> Handle {
+    pub fn parse(&mut self, parse: &Parse<'_>, scope: u64, lexer: &mut Lexer, lexing: Option<sql::Settings>) -> Handle {
         self.now += 1;
-        Handle { prepared: self.intern(parse, scope, lexer), parsed_at: self.now, told: 0 }
+        Handle { prepared: self.intern(parse, scope | lexing::scope(lexing), lexer, lexing), parsed_at: self.now, told: 0 }
     }
 
     /// How many Parse messages of clients there were: the clock by which copies are older or younger than what a client parsed.
@@ -95,7 +96,7 @@ impl Interned {
         self.now
     }
 
-    fn intern(&mut self, parse: &Parse<'_>, scope: u64, lexer: &mut Lexer) -> Rc<Prepared> {
+    fn intern(&mut self, parse: &Parse<'_>, scope: u64, lexer: &mut Lexer, lexing: Option<sql::Settings>) -> Rc<Prepared> {
         self.hasher.reset();
         if scope != 0 {
             self.hasher.update(&scope.to_le_bytes());
@@ -112,7 +113,7 @@ impl Interned {
                 None => break,
             }
         }
-        let lexed = lexer.scan(parse.sql, sql::Settings::default()).ok().filter(|lexed| is_single(lexed, parse.sql)).cloned();
+        let lexed = lexing.and_then(|lexing| lexer.scan(parse.sql, lexing).ok()).filter(|lexed| is_single(lexed, parse.sql)).cloned();
         let effect = lexed.as_ref().map(Effect::of);
         let oids = parse.oids().collect();
         let prepared = Rc::new(Prepared { id, scope, sql: parse.sql.into(), types: parse.types.into(), oids, effect, lexed });

@@ -41,6 +41,13 @@ class Pair:
     async def kill_primary(self) -> None:
         await asyncio.to_thread(self.primary.kill)
 
+    def make_synchronous(self) -> None:
+        """From here on a commit is acknowledged when the standby has it."""
+        self.primary.sql("alter system set synchronous_standby_names = 'standby'")
+        self.primary.sql("select pg_reload_conf()")
+        state = "select sync_state = 'sync' from pg_stat_replication where application_name = 'standby'"
+        until_true("the standby is synchronous", lambda: self.primary.sql(state)[0][0])
+
 
 def with_replica(primary: Postgres, standby: Postgres, port: int, **fields: Any) -> str:
     """The objects of a Database of one shard with a replica."""
@@ -130,8 +137,7 @@ grant all on accounts, branches, history to app;
 def prepare(pair: Pair) -> None:
     for statement in SCHEMA.strip().split("\n"):
         pair.primary.sql(statement)
-    pair.primary.sql("alter system set synchronous_standby_names = 'standby'")
-    pair.primary.sql("select pg_reload_conf()")
+    pair.make_synchronous()
 
 
 def test_a_promoted_standby_takes_over_and_nothing_acknowledged_is_lost(pair: Pair) -> None:

@@ -99,6 +99,23 @@ def test_a_parameter_follows_its_client_and_nobody_else(single: Mesh, statement:
     pair(single, work)
 
 
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_what_stands_behind_an_escaped_quote_is_seen(single: Mesh, in_transaction: bool) -> None:
+    """Where strings are standard, the call stands in a string."""
+    off, call = "set standard_conforming_strings = off", "select '\\'', set_config('work_mem', '1234kB', false) --'"
+
+    async def work(first: Connection, second: Connection) -> None:
+        default = await value(second, "show work_mem")
+        for text in ["begin", off, call, "commit"] if in_transaction else [off, "select 1", call]:
+            assert not (await first.query(text)).error
+        assert await value(first, "show work_mem") == "1234kB"
+        asking = asyncio.create_task(value(second, "show work_mem"))
+        await first.close()
+        assert await asking == default
+
+    pair(single, work)
+
+
 def test_what_a_transaction_takes_back_was_never_set(single: Mesh) -> None:
     async def work(first: Connection, second: Connection) -> None:
         for statement in ("begin", "set work_mem = '7MB'", "set local lock_timeout = '1s'", "rollback"):

@@ -4,10 +4,11 @@
 //! `two`: a pool of two connections instead of one; `min`, `reserve`, `few`, `quota`: one connection is kept, one is in reserve for who
 //! waits for 100 ms, two clients are let in, there is one connection over all pools; `users`: bob has a pool of his own, in session mode,
 //! for one client; `patient`: clients wait for 5 s; `admin`: ann is an admin; `deaf`: there is another worker, which never answers; `shards`: two shards, the table orders lies on both by customer_id; `rules`: a filter
-//! that denies the table `secret` and delays `slow`; `standby`: a second server at the port + 10, said to be a replica.
+//! that denies the table `secret` and delays `slow`; `standby`: a second server at the port + 10, said to be a replica;
+//! `reads`: it is read.
 
 use config::proto::midstream::core::v1::{Credentials, User};
-use config::proto::midstream::sql::v1::{Database, Engine, Hash, KeyType, Pool, PoolUser, Shard, Sharding, SqlProxy, Table, pool, sql_proxy, table};
+use config::proto::midstream::sql::v1::{Database, Engine, Hash, KeyType, Pool, PoolUser, Reads, Shard, Sharding, SqlProxy, Table, pool, reads, sql_proxy, table};
 use config::proto::skeleton;
 use config::{Context, Local, Raw, Set, types};
 use prost::Message;
@@ -51,7 +52,7 @@ pub fn worker(with: &str) -> Sim {
 fn raws(has: &dyn Fn(&str) -> bool) -> Vec<Raw> {
     let shards: &[(&str, u32)] = if has("shards") { &[("s0", 5441), ("s1", 5442)] } else { &[("s0", 5441)] };
     let database = Database {
-        reads: None,
+        reads: has("reads").then(|| Reads { from: reads::From::Replicas.into(), max_lag_ms: 10_000, wait_ms: 100 }),
         name: "shop".into(),
         engine: Engine::Postgres.into(),
         credentials: has("login").then(|| Credentials { user: "app".into(), password_secret: "app".into() }),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lexer::Lexer;
+use crate::lexer::{Lexer, Settings};
 
 fn of(sql: &str) -> Effect {
     Effect::of(Lexer::default().scan(sql.as_bytes(), Default::default()).unwrap())
@@ -98,4 +98,12 @@ fn copy_and_classes() {
         assert_eq!(of(sql).class, class, "{sql}");
     }
     assert!(of("frobnicate t").needs_plan() && !of("").needs_plan() && !of("show x").needs_plan());
+}
+
+#[test]
+fn calls_behind_an_escaped_quote_are_seen() {
+    let mut lexer = Lexer::default();
+    let escaping = Settings { standard_conforming_strings: false };
+    let lexed = lexer.scan(br"select '\'', set_config('work_mem', '1234kB', false) --'", escaping).unwrap();
+    assert!(Effect::of(lexed).touches.has(State::SETTINGS), "{}", String::from_utf8_lossy(lexed.normalised()));
 }
