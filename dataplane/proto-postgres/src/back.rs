@@ -10,6 +10,7 @@ use crate::machine::Postgres;
 use crate::memory;
 use crate::message::{self, HEADER, Head, field, head, sqlstate};
 use crate::names;
+use crate::owed::{answer, broken};
 use crate::server::{Expect, Quiet, Server};
 use crate::stale::described;
 use crate::unread::asides;
@@ -33,7 +34,10 @@ enum Shown {
 
 impl Shown {
     /// Appends what the client sees instead.
-    fn write(self, tag: u8, out: &mut Vec<u8>) {
+    fn write(self, tag: u8, server: &mut Server, out: &mut Vec<u8>) {
+        if !matches!(self, Shown::Swallow) {
+            server.kept.release(out);
+        }
         match self {
             Shown::Instead(error) => error.write(out),
             Shown::Reworded(body) => message::frame(out, tag, |out| out.extend_from_slice(&body)),
@@ -95,10 +99,7 @@ impl Postgres {
                     at += total;
                     from = at;
                     server.kept.is_answered(matches!(shown, Shown::Instead(_) | Shown::Reworded(_)));
-                    if let (Some(to), false) = (to, matches!(shown, Shown::Swallow)) {
-                        server.kept.release(io.out(to));
-                        shown.write(tag, io.out(to));
-                    }
+                    to.inspect(|to| shown.write(tag, server, io.out(*to)));
                 }
                 Err(fault) => return (at, Err(fault)),
             }
@@ -358,44 +359,4 @@ fn flush(io: &mut dyn Io, server: &mut Server, to: Option<Key>, bytes: &[u8], fr
         out.extend_from_slice(&bytes[*from..end]);
     }
     *from = end;
-}
-
-/// Whether a message fits what is owed; what it ends is taken off.
-fn answer(server: &mut Server, tag: u8) -> Result<(), Fault> {
-    let front = server.expect.front();
-    let is_end = match (front, tag) {
-        (Some(Expect::Query | Expect::RefusedQuery(_)), b'G') => {
-            server.is_copy_in = true;
-            false
-        }
-        (Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Restore | Expect::Quiet(_)), b'C') => {
-            server.is_copy_in = false;
-            false
-        }
-        (Some(Expect::Query | Expect::RefusedQuery(_) | Expect::Restore | Expect::Quiet(_)), b'T' | b'D' | b'I' | b'H' | b'd' | b'c' | b'V') => false,
-        (Some(Expect::Parse { .. }), b'1') | (Some(Expect::Bind), b'2') | (Some(Expect::Close | Expect::CloseQuiet(_)), b'3') => true,
-        (Some(Expect::Describe(_) | Expect::Look(_)), b't') => false,
-        (Some(Expect::Describe(_) | Expect::Look(_)), b'T' | b'n') => true,
-        (Some(Expect::Execute), b'D' | b'H' | b'd' | b'c') => false,
-        (Some(Expect::Execute), b'G') => {
-            // It ignores every Sync that is already on its way; the client sends another one after its CopyDone.
-            server.is_copy_in = true;
-            server.expect.retain(|expect| !matches!(expect, Expect::Sync));
-            false
-        }
-        (Some(Expect::Execute), b'C' | b'I' | b's') => {
-            server.is_copy_in = false;
-            true
-        }
-        _ => return Err(broken(tag, "it is not what is due")),
-    };
-    if is_end {
-        server.expect.pop_front();
-    }
-    Ok(())
-}
-
-/// A fault of the server's.
-pub fn broken(tag: u8, what: &str) -> Fault {
-    Fault::server("backend message", format!("message {:?}: {what}", char::from(tag)))
 }

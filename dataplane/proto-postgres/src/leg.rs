@@ -1,11 +1,12 @@
 //! What the shards of a scattered statement answer.
 
-use crate::back::{Turn, broken};
+use crate::back::Turn;
 use crate::client::Client;
 use crate::error::Error;
 use crate::machine::Postgres;
 use crate::memory::parameter;
 use crate::message::{self, HEADER, Head, head};
+use crate::owed::broken;
 use crate::scatter::{MERGE_BUDGET, Scatter};
 use crate::server::{Expect, Quiet, Server};
 use sql::merge::{Column, Merger};

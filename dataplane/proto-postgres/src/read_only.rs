@@ -87,9 +87,9 @@ impl Postgres {
                 client.all_statements(sql, lexer, is_fit) || deallocated(client, lexer, sql).is_some()
             }
             // Where there is no such statement, the client is told.
-            b'B' => BindNames::read(body).and_then(|names| client.statement(names.statement)).is_none_or(|handle| {
-                handle.prepared.lexed.as_ref().is_some_and(is_fit)
-            }),
+            b'B' => BindNames::read(body)
+                .and_then(|names| client.statement(names.statement))
+                .is_none_or(|handle| handle.prepared.lexed.as_ref().is_some_and(is_fit)),
             b'F' => false,
             _ => true,
         }

@@ -8,7 +8,9 @@
 //! `reads`: it is read.
 
 use config::proto::midstream::core::v1::{Credentials, User};
-use config::proto::midstream::sql::v1::{Database, Engine, Hash, KeyType, Pool, PoolUser, Reads, Shard, Sharding, SqlProxy, Table, pool, reads, sql_proxy, table};
+use config::proto::midstream::sql::v1::{
+    Database, Engine, Hash, KeyType, Pool, PoolUser, Reads, Shard, Sharding, SqlProxy, Table, pool, reads, sql_proxy, table,
+};
 use config::proto::skeleton;
 use config::{Context, Local, Raw, Set, types};
 use prost::Message;
