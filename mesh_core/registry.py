@@ -1,11 +1,13 @@
 """What a family adds to the shared halves. The command line calls each family's ``register`` once; nobody else imports them."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
-from mesh_core.compile import kinds
-from mesh_core.model.kinds import Kinds
 from xds.protocol.client import Held, Key
+
+if TYPE_CHECKING:
+    from mesh_core.model.kinds import Kinds
 
 
 class UpcallHandler(Protocol):
@@ -38,13 +40,28 @@ class Registry:
     """The kinds of objects and listeners, and who answers which topic of upcalls.
 
     A handler is made when its resources come: a Redis-only sidecar imports no SQL planner, and the first statement does not wait for it.
+    Nor are the models of objects imported by a sidecar that is given resources.
     """
 
     def __init__(self) -> None:
-        self.kinds: Kinds = kinds()
+        self._objects: list[Callable[[Kinds], None]] = []
         self._makers: dict[str, Callable[[], UpcallHandler]] = {}
         self._needed_by: dict[str, str] = {}
         self._probers: dict[str, Callable[[], Prober]] = {}
+
+    def objects(self, add: Callable[["Kinds"], None]) -> None:
+        """Registers what adds a family's objects and listener protocols."""
+        self._objects.append(add)
+
+    @cached_property
+    def kinds(self) -> "Kinds":
+        """All that can be authored."""
+        from mesh_core.compile.builtin import kinds
+
+        found = kinds()
+        for add in self._objects:
+            add(found)
+        return found
 
     def prober(self, make: Callable[[], Prober], needed_by: str) -> None:
         """Registers the maker of what looks after the back ends of these resources (a type URL)."""

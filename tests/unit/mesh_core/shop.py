@@ -2,7 +2,7 @@
 
 from cache_mesh import redis as cache_model
 from db_mesh import model as db_model
-from mesh_core.compile import kinds
+from mesh_core.compile.builtin import kinds
 from mesh_core.compile.compiler import Configuration, compile_world
 from mesh_core.model.check import world_of
 from mesh_core.model.kinds import Kinds
