@@ -38,7 +38,7 @@ pub(crate) enum Wait {
 pub(crate) struct Client {
     /// Index of its listener.
     pub listener: usize,
-    /// Index of its back end.
+    /// Index of the back end of its present command; later, of its next one that does not say where it goes.
     pub cluster: usize,
     /// 2 or 3.
     pub resp: u8,
@@ -56,8 +56,8 @@ pub(crate) struct Client {
     pub ring: Ring,
     /// Commands that wait for another attempt, oldest first.
     pub retries: VecDeque<Parked>,
-    /// It stands among those that its back end tries again.
-    pub is_waiting: bool,
+    /// The back ends among whose clients that wait it stands.
+    pub waits_at: Vec<usize>,
     /// It is being tried again just now.
     pub is_advancing: bool,
     /// See [`Wait`].
@@ -106,7 +106,7 @@ impl Client {
             identity: ANONYMOUS.into(),
             ring: Ring::default(),
             retries: VecDeque::new(),
-            is_waiting: false,
+            waits_at: Vec::new(),
             is_advancing: false,
             wait: Wait::No,
             paused: false,
@@ -141,6 +141,11 @@ impl Client {
     /// Whether a stalled client may go on: later than it stalls, so that it does not flap.
     pub fn may_resume(&self) -> bool {
         !self.is_stalled() && self.ring.len() <= limits::MAX_IN_FLIGHT / 2
+    }
+
+    /// Whether a command waits for that back end.
+    pub fn waits_for(&self, cluster: usize) -> bool {
+        self.retries.iter().any(|parked| parked.cluster == cluster)
     }
 
     /// Whether a command of it runs that may block.

@@ -31,6 +31,8 @@ pub enum Reason {
 /// A command that waits for another attempt.
 #[derive(Debug)]
 pub struct Parked {
+    /// Index of its back end.
+    pub cluster: usize,
     /// Whose and where to.
     pub pending: Pending,
     /// Its bytes.

@@ -90,5 +90,5 @@ fn listener(context: &Context<'_>, of: &ListenerOf<RedisProxy>, usable: &BTreeSe
     let name: Arc<str> = of.entry.name.as_str().into();
     let bind = Bind { listener: name.clone(), facet: 0, address: of.address.clone(), tls: context.tls_server(filter.tls.as_ref())? };
     let chain = context.chain(&name);
-    Ok((ListenerConf { name, cluster: cluster.clone(), users: users.collect(), chain }, bind))
+    Ok((ListenerConf { name, cluster: cluster.clone(), users: users.collect(), chain, routes: None }, bind))
 }

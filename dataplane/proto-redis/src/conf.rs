@@ -1,6 +1,7 @@
 //! The compiled configuration of the family.
 
 use crate::limits;
+use crate::routes::Routes;
 use std::fmt;
 use std::sync::Arc;
 use wire::{Chain, Nanos, SECONDS};
@@ -24,6 +25,8 @@ pub struct ListenerConf {
     pub users: Vec<User>,
     /// Its filters, if it has any.
     pub chain: Option<Arc<dyn Chain>>,
+    /// Where keys go that do not go to `cluster`, or that go there under another name; `None`: there are none.
+    pub routes: Option<Arc<Routes>>,
 }
 
 impl fmt::Debug for ListenerConf {

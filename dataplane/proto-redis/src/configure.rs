@@ -37,18 +37,19 @@ impl Redis {
 
     fn apply_listeners(&mut self, conf: &Conf) {
         for wanted in &conf.listeners {
-            let Some(cluster) = self.clusters.iter().position(|cluster| cluster.as_ref().is_some_and(|cluster| cluster.conf.name == wanted.cluster))
-            else {
-                continue;
-            };
+            let named = |name: &Arc<str>| self.clusters.iter().position(|known| known.as_ref().is_some_and(|known| known.conf.name == *name));
+            let Some(cluster) = named(&wanted.cluster) else { continue };
+            let routes = wanted.routes.iter().flat_map(|routes| routes.all());
+            let Some(routed) = routes.map(|route| named(&route.cluster)).collect::<Option<Vec<usize>>>() else { continue };
             match self.listeners.iter_mut().flatten().find(|listener| listener.conf.name == wanted.name) {
                 Some(listener) => {
                     listener.conf = Arc::clone(wanted);
                     listener.cluster = cluster;
+                    listener.routed = routed;
                 }
                 None => {
                     let meters = ListenerMeters::new(&self.worker.metrics, &wanted.name);
-                    place(&mut self.listeners, Listener { conf: Arc::clone(wanted), cluster, meters });
+                    place(&mut self.listeners, Listener { conf: Arc::clone(wanted), cluster, routed, meters });
                 }
             }
         }
@@ -62,11 +63,13 @@ impl Redis {
         }
         for key in self.clients.keys() {
             let Some(client) = self.clients.get_mut(key) else { continue };
+            let lease = client.lease.and_then(|lease| self.pipes.get(lease.pipe)).map(|pipe| pipe.cluster);
+            let used = client.retries.iter().map(|parked| parked.cluster).chain(lease).chain([client.cluster]);
             match self.listeners.get(client.listener).and_then(Option::as_ref) {
-                Some(listener) if listener.cluster == client.cluster => {}
+                Some(listener) if used.into_iter().all(|cluster| listener.home(cluster) == Some(cluster)) => {}
                 Some(listener) if client.lease.is_none() => {
-                    let cluster = listener.cluster;
-                    self.move_retries(io, key, cluster);
+                    client.cluster = listener.home(client.cluster).unwrap_or(listener.cluster);
+                    self.move_retries(io, key);
                 }
                 _ => self.close_client(io, key, Close::Flush),
             }

@@ -54,6 +54,7 @@ mod replies;
 pub mod reply;
 mod retry;
 pub mod ring;
+pub mod routes;
 mod scan;
 mod shift;
 pub mod slot;

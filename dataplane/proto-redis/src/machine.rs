@@ -18,7 +18,19 @@ use wire::{Close, Event, Fault, Io, Key, Nanos, Opened, Outcome, Protocol, Reque
 pub(crate) struct Listener {
     pub conf: Arc<ListenerConf>,
     pub cluster: usize,
+    /// The back end of each route.
+    pub routed: Vec<usize>,
     pub meters: ListenerMeters,
+}
+
+impl Listener {
+    /// The back end itself if it is one of the listener's, else the one that has taken its place. None: a route's, which nothing replaces.
+    pub fn home(&self, cluster: usize) -> Option<usize> {
+        match cluster == self.cluster || self.routed.contains(&cluster) {
+            true => Some(cluster),
+            false => self.routed.is_empty().then_some(self.cluster),
+        }
+    }
 }
 
 /// What became of a command.

@@ -69,7 +69,9 @@ impl Redis {
     /// Slots have another node: what clients have in flight to the old one must be answered before more is sent to the new one.
     pub(crate) fn unsettle(&mut self, cluster: usize) {
         for key in self.clients.keys() {
-            if let Some(client) = self.clients.get_mut(key).filter(|client| client.cluster == cluster && !client.ring.is_empty()) {
+            let Some(client) = self.clients.get_mut(key).filter(|client| !client.ring.is_empty()) else { continue };
+            let listener = self.listeners.get(client.listener).and_then(Option::as_ref);
+            if listener.is_some_and(|listener| listener.home(cluster) == Some(cluster)) {
                 client.ring.unsettled = true;
             }
         }

@@ -33,7 +33,8 @@ impl Redis {
             return;
         };
         let Some(client) = self.clients.get_mut(key).filter(|client| client.ring.owes(seq)) else { return };
-        let cluster = client.cluster;
+        let home = self.listeners.get(client.listener).and_then(Option::as_ref).and_then(|listener| listener.home(cluster));
+        let Some(cluster) = home else { return self.give_up(io, cluster, pending, &reason) };
         let Some(Some(known)) = self.clusters.get_mut(cluster) else { return self.give_up(io, cluster, pending, &reason) };
         let is_paced = matches!(reason, Reason::Paced);
         if (io.now() >= pending.deadline && !is_paced) || known.waiting.bytes + bytes.len() > limits::MAX_PARKED {
@@ -42,10 +43,11 @@ impl Redis {
         if known.waiting.commands == 0 {
             io.arm(Key::NONE, cluster as u32 * TIMERS + TIMER_TICK, io.now() + TICK);
         }
-        let parked = Parked { pending, bytes: bytes.to_vec(), due, reason };
+        let parked = Parked { cluster, pending, bytes: bytes.to_vec(), due, reason };
         known.waiting.add(&parked);
         known.meters.waiting.set(known.waiting.commands as u64);
-        if !std::mem::replace(&mut client.is_waiting, true) {
+        if !client.waits_at.contains(&cluster) {
+            client.waits_at.push(cluster);
             known.waiting.clients.push(key);
         }
         client.ring.retry(seq);
@@ -60,11 +62,14 @@ impl Redis {
     pub(crate) fn unpark(&mut self, io: &mut dyn Io, cluster: usize) {
         let Some(Some(known)) = self.clusters.get_mut(cluster) else { return };
         for key in std::mem::take(&mut known.waiting.clients) {
-            let Some(client) = self.clients.get_mut(key).filter(|client| client.cluster == cluster) else { continue };
-            client.is_waiting = false;
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            client.waits_at.retain(|at| *at != cluster);
             self.advance(io, key);
-            let Some(client) = self.clients.get_mut(key).filter(|client| !client.is_waiting && !client.retries.is_empty()) else { continue };
-            client.is_waiting = true;
+            let Some(client) = self.clients.get_mut(key).filter(|client| client.waits_for(cluster)) else { continue };
+            if client.waits_at.contains(&cluster) {
+                continue;
+            }
+            client.waits_at.push(cluster);
             if let Some(Some(known)) = self.clusters.get_mut(cluster) {
                 known.waiting.clients.push(key);
             }
@@ -115,7 +120,7 @@ impl Redis {
             Reason::Paced if client.lease.is_none() && client.ring.is_front(seq) => Turn::Paced,
             Reason::Paced => Turn::NotYet,
             _ if now >= pending.deadline => Turn::Over,
-            _ if parked.due > now || !client.ring.may_retry(seq) || self.is_down(client.cluster, pending.to, now) => Turn::NotYet,
+            _ if parked.due > now || !client.ring.may_retry(seq) || self.is_down(parked.cluster, pending.to, now) => Turn::NotYet,
             _ => Turn::Now,
         }
     }
@@ -124,11 +129,11 @@ impl Redis {
         let client = self.clients.get_mut(key)?;
         let at = client.retry_at(seq)?;
         let parked = client.retries.remove(at)?;
-        if let Some(Some(known)) = self.clusters.get_mut(client.cluster) {
+        if let Some(Some(known)) = self.clusters.get_mut(parked.cluster) {
             known.waiting.remove(&parked);
             known.meters.waiting.set(known.waiting.commands as u64);
         }
-        Some((client.cluster, parked))
+        Some((parked.cluster, parked))
     }
 
     /// What a client waits for is no longer wanted: it is gone.
@@ -138,17 +143,17 @@ impl Redis {
         }
     }
 
-    /// What a client waits for is another back end's from now on.
-    pub(crate) fn move_retries(&mut self, io: &mut dyn Io, key: Key, cluster: usize) {
+    /// What a client waits for goes to its listener's back end from now on, if the one it waited for is none of the listener's any more.
+    pub(crate) fn move_retries(&mut self, io: &mut dyn Io, key: Key) {
         let mut retries = Vec::new();
         while let Some((_, parked)) = self.next_retry(key, 0).and_then(|seq| self.take_retry(key, seq)) {
             retries.push(parked);
         }
-        let Some(client) = self.clients.get_mut(key) else { return };
-        client.cluster = cluster;
-        client.is_waiting = false;
+        if let Some(client) = self.clients.get_mut(key) {
+            client.waits_at.clear();
+        }
         for parked in retries {
-            self.park(io, cluster, &parked.bytes, parked.pending, 0, parked.reason);
+            self.park(io, parked.cluster, &parked.bytes, parked.pending, 0, parked.reason);
         }
     }
 

@@ -41,7 +41,7 @@ fn worker(with: &str) -> Sim {
         vec![]
     };
     let chain: Option<Arc<dyn Chain>> = if with.contains("rules") { Some(Arc::new(Rules)) } else { None };
-    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users, chain };
+    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users, chain, routes: None };
     let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)] };
     let machine = Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() });
     Sim::new(Box::new(machine), Arc::new(conf))
