@@ -79,6 +79,7 @@ class Reads(Spec):
     from_: Literal["primary", "replicas"] = Field(default="primary", alias="from")
     max_lag: Duration = "10s"
     wait: Duration = "200ms"
+    tokens: bool = False
 
 
 class Shard(Spec):
@@ -216,6 +217,8 @@ def compile_filter(listener: Authored, world: World) -> Message:
 
 
 def _set_reads(database: Message, reads: Reads) -> None:
+    if reads.tokens:
+        database.reads.tokens = True
     if reads.from_ == "replicas":
         target = database.reads
         setattr(target, "from", 1)

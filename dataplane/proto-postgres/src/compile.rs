@@ -92,6 +92,7 @@ fn database(context: &Context<'_>, entry: &Entry<proto::Database>, refusals: &mu
         max_servers: value.pool.as_ref().map_or(0, |pool| pool.max_servers) as usize,
         credentials,
         reads,
+        has_tokens: value.reads.as_ref().is_some_and(|reads| reads.tokens),
         has_standbys: shards.iter().any(|shard| shard.targets.len() > 1),
         shards,
         rules,

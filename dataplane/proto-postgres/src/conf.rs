@@ -68,6 +68,8 @@ pub struct Database {
     pub credentials: Option<Credentials>,
     /// Reads may go to replicas.
     pub reads: Option<Reads>,
+    /// Positions are told to clients, and taken from them.
+    pub has_tokens: bool,
     /// Some shard has more than one server.
     pub has_standbys: bool,
     /// In the order of the resource: a `ShardId` is an index.

@@ -9,6 +9,7 @@ use crate::hello::{Next, fatal};
 use crate::machine::Postgres;
 use crate::message::{self, HEADER, Head, MAX_HELD, head};
 use crate::server::Expect;
+use crate::token::{Heeded, heed};
 use wire::{Close, Fault, Io, Key};
 
 /// What one message came to.
@@ -76,24 +77,48 @@ impl Postgres {
         }
         match bytes.get(HEADER..total) {
             Some(body) => {
-                let frame = &bytes[..total];
-                if client.splits() && client.refused.is_none() && !self.is_placed(io, client, tag, bytes) {
-                    return Ok(Next::More);
+                if client.listener.database.has_tokens && client.refused.is_none() && matches!(tag, b'Q' | b'P') {
+                    return self.with_token(io, client, tag, bytes, total);
                 }
-                Ok(match self.whole(io, client, tag, frame, body)? {
-                    Step::Done => {
-                        client.wanted.clear();
-                        if client.listener.database.has_standbys {
-                            self.keep(client, tag, frame);
-                        }
-                        Next::On(total)
-                    }
-                    Step::Parked => Next::More,
-                    Step::End => Next::End,
-                })
+                self.presented(io, client, tag, bytes, (&bytes[..total], body))
             }
             None => self.partial(io, client, tag, bytes, total),
         }
+    }
+
+    /// A query or Parse of a Database with tokens.
+    fn with_token(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, bytes: &[u8], total: usize) -> Result<Next, Fault> {
+        let frame = bytes.get(..total).unwrap_or_default();
+        let body = frame.get(HEADER..).unwrap_or_default();
+        match heed(io, client, tag, body) {
+            Ok(Heeded::Answered) => return Ok(Next::On(total)),
+            Ok(Heeded::Instead(instead)) => {
+                let next = self.presented(io, client, tag, &instead, (&instead, instead.get(HEADER..).unwrap_or_default()))?;
+                return Ok(if let Next::On(_) = next { Next::On(total) } else { next });
+            }
+            Ok(Heeded::AsIs) => {}
+            Err(error) => client.refused = Some(error),
+        }
+        self.presented(io, client, tag, bytes, (frame, body))
+    }
+
+    /// A message that is all here; `bytes` begin with it or with what stands for it.
+    fn presented(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, bytes: &[u8], message: (&[u8], &[u8])) -> Result<Next, Fault> {
+        let (frame, body) = message;
+        if client.splits() && client.refused.is_none() && !self.is_placed(io, client, tag, bytes) {
+            return Ok(Next::More);
+        }
+        Ok(match self.whole(io, client, tag, frame, body)? {
+            Step::Done => {
+                client.wanted.clear();
+                if client.listener.database.has_standbys {
+                    self.keep(client, tag, frame);
+                }
+                Next::On(frame.len())
+            }
+            Step::Parked => Next::More,
+            Step::End => Next::End,
+        })
     }
 
     fn whole(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, frame: &[u8], body: &[u8]) -> Result<Step, Fault> {

@@ -64,6 +64,7 @@ mod split;
 mod stale;
 mod startup;
 mod statement;
+mod token;
 mod unread;
 mod upstream;
 

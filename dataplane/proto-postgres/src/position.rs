@@ -6,6 +6,10 @@ use wire::Nanos;
 /// Asks a primary. Not the flushed position: a commit that was not waited for (`synchronous_commit = off`) is beyond that.
 pub const OF_PRIMARY: &str = "SELECT pg_catalog.pg_walfile_name(lsn) || '/' || lsn FROM pg_catalog.pg_current_wal_insert_lsn() AS lsn";
 
+/// The same, for clients: a token.
+pub const OF_PRIMARY_FOR_CLIENTS: &str = "SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(lsn), 1, 8) || '/' || lsn AS \"midstream.position\" \
+                                          FROM pg_catalog.pg_current_wal_insert_lsn() AS lsn";
+
 /// Asks a replica. The timeline is that of its last restartpoint: right behind a failover it may be named too old, never too new.
 pub const OF_REPLICA: &str = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.lpad(pg_catalog.to_hex(timeline_id), 8, '0') \
                               || '/' || pg_catalog.pg_last_wal_replay_lsn() END FROM pg_catalog.pg_control_checkpoint()";
@@ -35,6 +39,17 @@ impl Position {
         let (high, low) = lsn.split_once('/')?;
         let number = |digits| u32::from_str_radix(digits, 16).ok();
         Some(Position { timeline: number(file.get(..8)?)?, lsn: u64::from(number(high)?) << 32 | u64::from(number(low)?) })
+    }
+
+    /// Reads what a client took from [`OF_PRIMARY_FOR_CLIENTS`].
+    pub fn of_token(token: &[u8]) -> Option<Position> {
+        let mut parts = token.split(|byte| *byte == b'/');
+        let mut number = |digits: std::ops::RangeInclusive<usize>| {
+            let part = parts.next().filter(|part| digits.contains(&part.len()) && part.iter().all(u8::is_ascii_hexdigit))?;
+            u32::from_str_radix(std::str::from_utf8(part).ok()?, 16).ok()
+        };
+        let (timeline, high, low) = (number(8..=8)?, number(1..=8)?, number(1..=8)?);
+        parts.next().is_none().then(|| Position { timeline, lsn: u64::from(high) << 32 | u64::from(low) })
     }
 
     /// Whether who has replayed this has replayed that.

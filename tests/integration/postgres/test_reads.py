@@ -21,6 +21,8 @@ from tests.integration.process import Sidecar
 PAIRS = int(os.environ.get("READS_PAIRS", "400"))
 CLIENTS = 8
 
+pytestmark = pytest.mark.timeout(120 + PAIRS // 100)
+
 
 @dataclass
 class Split:
@@ -113,11 +115,13 @@ def test_a_session_reads_what_it_wrote_from_a_replica_that_keeps_up(split: Split
     assert served(mesh, "replica") > 0
 
 
-def test_a_session_reads_what_it_wrote_while_the_replica_lags(split: Split) -> None:
-    split.standby.sql("alter system set recovery_min_apply_delay = '50ms'")
+@pytest.mark.parametrize(("lag", "wait"), [("5ms", "100ms"), ("50ms", "20ms")], ids=["a little", "longer than reads wait"])
+def test_a_session_reads_what_it_wrote_while_the_replica_lags(split: Split, lag: str, wait: str) -> None:
+    split.standby.sql(f"alter system set recovery_min_apply_delay = '{lag}'")
     split.standby.sql("select pg_reload_conf()")
-    stale, _ = drill(split.start("wait: 20ms"), PAIRS)
+    stale, share = drill(split.start(f"wait: {wait}"), PAIRS)
     assert stale == 0
+    assert (share > 0) == (lag == "5ms")
 
 
 def test_a_session_reads_what_it_wrote_while_replay_stops_and_goes_on(split: Split) -> None:

@@ -54,7 +54,7 @@ pub fn worker(with: &str) -> Sim {
 fn raws(has: &dyn Fn(&str) -> bool) -> Vec<Raw> {
     let shards: &[(&str, u32)] = if has("shards") { &[("s0", 5441), ("s1", 5442)] } else { &[("s0", 5441)] };
     let database = Database {
-        reads: has("reads").then(|| Reads { from: reads::From::Replicas.into(), max_lag_ms: 10_000, wait_ms: 100 }),
+        reads: has("reads").then(|| Reads { from: reads::From::Replicas.into(), max_lag_ms: 10_000, wait_ms: 100, tokens: true }),
         name: "shop".into(),
         engine: Engine::Postgres.into(),
         credentials: has("login").then(|| Credentials { user: "app".into(), password_secret: "app".into() }),
