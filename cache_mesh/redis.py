@@ -1,10 +1,10 @@
 """The kind RedisCluster and the listener protocol redis."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from google.protobuf.message import Message
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from mesh_core.compile.secrets import add_users, set_credentials, set_downstream_tls, set_upstream_tls
 from mesh_core.compile.skeleton import PRIMARY, cluster
@@ -23,6 +23,22 @@ def _node(text: object) -> str:
     return str(parse_host_port(text, DEFAULT_PORT))
 
 
+class NearCache(Spec):
+    """Replies of reads of one key, kept in the sidecar until the key changes; the nodes tell of changes (CLIENT TRACKING)."""
+
+    prefixes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    max_bytes: Annotated[int, Field(ge=65536)] = 32 * 1024 * 1024  # of the sidecar's process; its workers share it
+    max_entry_bytes: Annotated[int, Field(ge=1)] = 64 * 1024  # longer replies are not kept
+    max_age: Duration = "60s"  # the longest that a reply is served without being asked for again
+
+    @model_validator(mode="after")
+    def _no_overlap(self) -> Self:
+        for prefix in self.prefixes:
+            if sum(other.startswith(prefix) for other in self.prefixes) > 1:
+                raise ValueError(f"prefixes: another one begins with {prefix!r}; keep the shorter one only")
+        return self
+
+
 class RedisClusterSpec(Spec):
     """`nodes` are seeds: the others are learned from the cluster itself."""
 
@@ -34,6 +50,7 @@ class RedisClusterSpec(Spec):
     connect_timeout: Duration = "1s"
     cross_slot: Literal["split", "refuse"] = "split"  # commands with keys in several slots: not atomic, or CROSSSLOT as in any cluster
     cross_slot_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 << 20  # what one of them may read from nodes at a time
+    near_cache: NearCache | None = None
 
 
 def register(kinds: Kinds) -> None:
@@ -51,9 +68,19 @@ def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
     result.connect_timeout_ms = connect_timeout_ms
     result.cross_slot = spec.cross_slot.upper()
     result.cross_slot_bytes = spec.cross_slot_bytes
+    if spec.near_cache is not None:
+        _set_near_cache(result.near_cache, spec.near_cache)
     set_credentials(result.credentials, owner, spec.credentials)
     set_upstream_tls(result.tls, owner, spec.tls)
     yield Compiled(type_url("midstream.redis.v1.RedisCluster"), owner.name, result, owner)
+
+
+def _set_near_cache(target: Any, near: NearCache) -> None:
+    target.SetInParent()
+    target.prefixes.extend(near.prefixes)
+    target.max_bytes = near.max_bytes
+    target.max_entry_bytes = near.max_entry_bytes
+    target.max_age_ms = parse_duration_ms(near.max_age)
 
 
 def compile_filter(listener: Authored, world: World) -> Message:

@@ -199,3 +199,105 @@ pub fn is_repeatable(command: &Command) -> bool {
     let shows = asks_servers && (command.class == Class::Read || SHOWS.contains(&command.name));
     !blocking && (command.has("readonly") || shows || REPEATABLE_WRITES.contains(&command.name))
 }
+
+/// Whether the reply to a command may be kept by the near cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NearRead {
+    /// It depends on more than one key's value.
+    Never,
+    /// It depends on the value of its key alone.
+    Always,
+    /// It tells of a hash, whose fields may end without anybody saying so.
+    Fields,
+}
+
+/// Reads of one key whose reply the clock changes.
+const CLOCKED: &[&str] = &["httl", "hpttl", "hexpiretime", "hpexpiretime"];
+
+/// Whether the command tells the value of its one key and nothing else, the same every time. Its place counts with MGET and EXISTS, too, where
+/// they have but one key.
+pub fn near_of(command: &Command) -> NearRead {
+    let one_key = command.first_word_is_key || matches!(command.name, "mget" | "exists");
+    let constant = !command.tips.contains(&"nondeterministic_output") && !CLOCKED.contains(&command.name);
+    let data = !matches!(command.doc[1], "scripting" | "hyperloglog" | "pubsub");
+    let read_only = command.has("readonly") && !command.has("blocking") && command.keys.iter().all(|keys| keys.access == "RO");
+    if !(one_key && constant && data && read_only && command.keys.len() == 1) {
+        NearRead::Never
+    } else if command.doc[1] == "hash" {
+        NearRead::Fields
+    } else {
+        NearRead::Always
+    }
+}
+
+/// What a command may change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writes {
+    /// No key.
+    Nothing,
+    /// Its keys.
+    Keys,
+    /// Any key of the slot or the nodes where it runs: scripts need not name all, EXEC names none.
+    Anything,
+}
+
+/// What the command may change.
+pub fn writes_of(command: &Command) -> Writes {
+    let script = matches!(command.name, "eval" | "evalsha" | "fcall" | "exec");
+    if script || (command.has("write") && command.keys.is_empty()) {
+        Writes::Anything
+    } else if command.has("write") {
+        Writes::Keys
+    } else {
+        Writes::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Table;
+
+    #[test]
+    fn what_may_be_kept_is_a_function_of_one_value() {
+        let near = |name: &str| Table::get().find(name.as_bytes()).unwrap().near;
+        for name in ["get", "mget", "exists", "strlen", "lrange", "zrange", "smembers", "geosearch", "xrange", "type", "getbit", "zscore"] {
+            assert_eq!(near(name), NearRead::Always, "{name}");
+        }
+        for name in ["hget", "hgetall", "hmget", "hlen", "hexists"] {
+            assert_eq!(near(name), NearRead::Fields, "{name}");
+        }
+        for name in
+            ["ttl", "pttl", "hpttl", "srandmember", "hrandfield", "hscan", "dump", "touch", "pfcount", "eval_ro", "fcall_ro", "lcs", "sort_ro"]
+        {
+            assert_eq!(near(name), NearRead::Never, "{name}");
+        }
+        for name in ["sinter", "xread", "xpending", "set", "getdel", "getex", "zdiff", "bitop", "sort", "object", "memory", "spublish"] {
+            assert_eq!(near(name), NearRead::Never, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_writes_is_known() {
+        let writes = |name: &str| Table::get().find(name.as_bytes()).unwrap().writes;
+        for (name, expected) in [
+            ("set", Writes::Keys),
+            ("getdel", Writes::Keys),
+            ("expire", Writes::Keys),
+            ("xreadgroup", Writes::Keys),
+            ("sort", Writes::Keys),
+            ("blpop", Writes::Keys),
+            ("flushall", Writes::Anything),
+            ("eval", Writes::Anything),
+            ("evalsha", Writes::Anything),
+            ("fcall", Writes::Anything),
+            ("exec", Writes::Anything),
+            ("eval_ro", Writes::Nothing),
+            ("get", Writes::Nothing),
+            ("publish", Writes::Nothing),
+            ("touch", Writes::Nothing),
+        ] {
+            assert_eq!(writes(name), expected, "{name}");
+        }
+    }
+}

@@ -76,6 +76,10 @@ pub(crate) struct Client {
     estimate: u32,
     /// Bytes of the reply under way.
     streamed: u32,
+    /// Behind the place in the ring of its last write: until that is answered, nothing is read from the near cache.
+    pub wrote: u64,
+    /// Behind the place of its last read that waits for another's reply and may yet have to be sent: until then it writes nothing.
+    pub joined: u64,
     /// Commands to the end of time: total of CLIENT INFO.
     pub commands: u64,
     /// MULTI, WATCH.
@@ -116,6 +120,8 @@ impl Client {
             partial: None,
             estimate: FIRST_ESTIMATE,
             streamed: 0,
+            wrote: 0,
+            joined: 0,
             commands: 0,
             transaction: Transaction::default(),
             lease: None,

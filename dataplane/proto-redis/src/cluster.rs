@@ -3,6 +3,7 @@
 use crate::conf::ClusterConf;
 use crate::limits;
 use crate::meters::ClusterMeters;
+use crate::near::Near;
 use crate::node::Node;
 use crate::pipe::{Owner, Pending, To};
 use crate::slot::SLOTS;
@@ -111,6 +112,8 @@ pub struct Cluster {
     pub refresh: Refresh,
     /// Counters.
     pub meters: ClusterMeters,
+    /// The near cache, where the configuration asks for one.
+    pub near: Option<Box<Near>>,
     turn: usize,
 }
 
@@ -125,6 +128,7 @@ impl Cluster {
             waiting: Waiting::default(),
             refresh: Refresh::default(),
             meters,
+            near: None,
             turn: 0,
         };
         cluster.adopt_seeds();
@@ -171,6 +175,19 @@ impl Cluster {
     #[inline]
     pub fn owner(&self, slot: u16) -> u16 {
         self.slots.get(usize::from(slot)).copied().unwrap_or(NOBODY)
+    }
+
+    /// The connection on which the slot's node tells of changed keys.
+    #[inline]
+    pub fn tracker(&self, slot: u16) -> Option<Key> {
+        self.nodes.get(usize::from(self.owner(slot)))?.tracker
+    }
+
+    /// The gauge of those connections.
+    pub fn count_trackers(&self) {
+        if let Some(near) = &self.near {
+            near.show_trackers(self.nodes.iter().filter(|node| node.tracker.is_some()).count());
+        }
     }
 
     /// Whether any slot has a node.

@@ -1,9 +1,12 @@
 //! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
 
-use crate::conf::{ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RETRY_DEADLINE, ListenerConf, TlsConf, User};
+use crate::conf::{
+    ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_NEAR_AGE, DEFAULT_NEAR_BYTES, DEFAULT_NEAR_ENTRY_BYTES, DEFAULT_RETRY_DEADLINE,
+    ListenerConf, NearConf, TlsConf, User,
+};
 use crate::limits;
 use config::proto::midstream::core::v1::downstream_tls::Mode;
-use config::proto::midstream::redis::v1::{RedisCluster, RedisProxy, redis_cluster};
+use config::proto::midstream::redis::v1::{RedisCluster, RedisProxy, redis_cluster, redis_cluster::NearCache};
 use config::{Compiled, Context, Endpoint, Entry, Invalid, ListenerOf, Role, types};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,7 +62,24 @@ fn cluster(context: &Context<'_>, entry: &Entry<RedisCluster>) -> Result<Cluster
             0 => limits::DEFAULT_CROSS_SLOT_BYTES,
             bytes => bytes as usize,
         },
+        near: value.near_cache.as_ref().map(near_cache).transpose()?,
     })
+}
+
+fn near_cache(value: &NearCache) -> Result<NearConf, Invalid> {
+    let prefixes: Vec<Box<[u8]>> = value.prefixes.iter().map(|prefix| prefix.as_bytes().into()).collect();
+    let overlaps = |prefix: &str| value.prefixes.iter().filter(|other| other.starts_with(prefix)).count() > 1;
+    if let Some(prefix) = value.prefixes.iter().find(|prefix| overlaps(prefix)) {
+        return Err(Invalid::new("near_cache.prefixes", format!("another prefix begins with {prefix:?}; keep the shorter one only")));
+    }
+    let given = |bytes: u64, default| if bytes == 0 { default } else { usize::try_from(bytes).unwrap_or(usize::MAX) };
+    let near = NearConf {
+        prefixes,
+        max_bytes: given(value.max_bytes, DEFAULT_NEAR_BYTES),
+        max_entry_bytes: given(value.max_entry_bytes, DEFAULT_NEAR_ENTRY_BYTES),
+        max_age: if value.max_age_ms == 0 { DEFAULT_NEAR_AGE } else { u64::from(value.max_age_ms) * MILLIS },
+    };
+    Ok(near)
 }
 
 fn tls(context: &Context<'_>, value: &RedisCluster, first: &Endpoint) -> Result<Option<TlsConf>, Invalid> {

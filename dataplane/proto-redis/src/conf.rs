@@ -89,6 +89,21 @@ pub struct ClusterConf {
     pub refuse_cross_slot: bool,
     /// What one command over several slots may read from nodes at a time, in bytes.
     pub cross_slot_bytes: usize,
+    /// Replies kept near the clients; `None`: none.
+    pub near: Option<NearConf>,
+}
+
+/// What is kept near the clients, and how much of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NearConf {
+    /// Of which keys; none: of all. None begins with another.
+    pub prefixes: Vec<Box<[u8]>>,
+    /// Of all workers together.
+    pub max_bytes: usize,
+    /// Of one reply.
+    pub max_entry_bytes: usize,
+    /// The longest that a reply is served without being asked for again.
+    pub max_age: Nanos,
 }
 
 /// Longer than a failover of a cluster with the usual node timeout of 5 s (detection, election, announcement: about 7 s).
@@ -96,6 +111,15 @@ pub const DEFAULT_RETRY_DEADLINE: Nanos = 10 * SECONDS;
 
 /// Nodes are near; a longer silence is a dead one.
 pub const DEFAULT_CONNECT_TIMEOUT: Nanos = SECONDS;
+
+/// Half of what a sidecar that carries Redis only may take, 64 MiB.
+pub const DEFAULT_NEAR_BYTES: usize = 32 * 1024 * 1024;
+
+/// Longer replies gain little: their bytes cost more than the way to the node.
+pub const DEFAULT_NEAR_ENTRY_BYTES: usize = 64 * 1024;
+
+/// Changes are told by the nodes; this bounds what a fault that nobody thought of may cost.
+pub const DEFAULT_NEAR_AGE: Nanos = 60 * SECONDS;
 
 impl ClusterConf {
     /// A cluster with the defaults.
@@ -110,6 +134,7 @@ impl ClusterConf {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             refuse_cross_slot: false,
             cross_slot_bytes: limits::DEFAULT_CROSS_SLOT_BYTES,
+            near: None,
         }
     }
 
@@ -120,7 +145,7 @@ impl ClusterConf {
             (Some(a), Some(b)) => a.identity == b.identity,
             _ => false,
         };
-        tls && self.credentials == other.credentials
+        tls && self.credentials == other.credentials && self.near == other.near
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::cluster::Cluster;
 use crate::conf::Conf;
 use crate::machine::{Listener, Redis};
-use crate::meters::{ClusterMeters, ListenerMeters};
+use crate::meters::{ClusterMeters, ListenerMeters, NearMeters};
+use crate::near::Near;
 use std::sync::Arc;
 use wire::{Close, Io};
 
@@ -27,12 +28,25 @@ impl Redis {
                 }
             }
         }
+        self.apply_near();
         self.apply_listeners(conf);
         self.drop_what_is_gone(io, conf);
         for cluster in 0..self.clusters.len() {
             self.refresh(io, cluster);
             self.arm_watch(io, cluster);
         }
+    }
+
+    /// Near caches as they are wanted; one whose configuration is another begins empty.
+    fn apply_near(&mut self) {
+        let (workers, registry) = (self.worker.count, &self.worker.metrics);
+        for cluster in self.clusters.iter_mut().flatten() {
+            if cluster.near.as_ref().map(|near| near.conf()) != cluster.conf.near.as_ref() {
+                let make = |conf: &crate::conf::NearConf| Near::new(conf.clone(), NearMeters::new(registry, &cluster.conf.name), workers);
+                cluster.near = cluster.conf.near.as_ref().map(make).map(Box::new);
+            }
+        }
+        self.has_near = self.clusters.iter().flatten().any(|cluster| cluster.near.is_some());
     }
 
     fn apply_listeners(&mut self, conf: &Conf) {

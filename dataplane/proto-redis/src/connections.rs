@@ -45,6 +45,7 @@ impl Redis {
             known.nodes[usize::from(node)].works();
         }
         self.count_connections(cluster);
+        self.track(io, key);
         self.unpark(io, cluster);
     }
 
@@ -65,6 +66,7 @@ impl Redis {
         if let Some(known) = self.clusters[cluster].as_mut() {
             for node in &mut known.nodes {
                 node.pipes = [None; 2];
+                node.tracker = None;
                 node.idle = Default::default();
             }
         }

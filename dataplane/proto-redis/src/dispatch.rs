@@ -1,10 +1,11 @@
 //! One command of a client: checked as a server checks it, shown to the filters, and sent where it belongs.
 
-use crate::action::Action;
+use crate::action::{Action, NearRead, Writes};
 use crate::client::Wait;
 use crate::frame::Frame;
 use crate::keys;
 use crate::machine::{Redis, Step};
+use crate::near::Mark;
 use crate::order::NO_SLOT;
 use crate::pipe::{Owner, Pending, To};
 use crate::pubsub::SUBSCRIPTIONS;
@@ -33,6 +34,9 @@ impl Redis {
             self.fail_queueing(io, key, error);
             return Step::Taken;
         }
+        if self.has_near && command.writes != Writes::Nothing && self.waits_for_another(key) {
+            return self.wait_for_ring(io, key);
+        }
         if let Some(delay) = self.filter(io, key, frame, command) {
             match delay {
                 Delay::Denied => return Step::Taken,
@@ -40,7 +44,13 @@ impl Redis {
             }
         }
         self.count(key, command);
-        self.act(io, key, frame, command)
+        if !self.has_near || command.writes == Writes::Nothing {
+            return self.act(io, key, frame, command);
+        }
+        self.mark = Mark::Writes;
+        let step = self.act(io, key, frame, command);
+        self.mark = Mark::None;
+        step
     }
 
     fn count(&mut self, key: Key, command: &Command) {
@@ -161,8 +171,19 @@ impl Redis {
 
     fn keyed(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
         let Ok(to) = self.place(key, frame) else { return self.cross_slot(io, key, frame, command) };
-        self.ask_for(io, key, frame.bytes, to, is_repeatable(command, frame));
+        self.ask_read(io, key, frame, command, to);
         Step::Taken
+    }
+
+    /// Sends a command whose reply is passed on as it comes, unless it is kept near.
+    pub(crate) fn ask_read(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command, to: To) {
+        let repeatable = is_repeatable(command, frame);
+        if !self.has_near || command.near == NearRead::Never || self.keys.len() != 1 {
+            return self.ask_for(io, key, frame.bytes, to, repeatable);
+        }
+        let Some((cluster, pending)) = self.owe(io, key, Kind::Plain, to, repeatable) else { return };
+        let name = frame.word(self.keys[0] as usize);
+        self.ask_near(io, cluster, frame.bytes, name, command.near, pending);
     }
 
     /// Where the keys of the present command are.
@@ -192,6 +213,9 @@ impl Redis {
         let client = self.clients.get_mut(key)?;
         let (cluster, resp) = (client.cluster, client.resp);
         let seq = client.ring.push(kind, to.slot(), now, tap);
+        if self.mark == Mark::Writes {
+            client.wrote = seq + 1;
+        }
         let deadline = self.deadline(cluster, now);
         let pending = Pending {
             owner: Owner::Client(key, seq),
@@ -205,6 +229,7 @@ impl Redis {
             repeatable,
             leased: false,
             discard: false,
+            near: self.mark,
         };
         Some((cluster, pending))
     }

@@ -11,6 +11,7 @@
 use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::machine::{Redis, Step};
+use crate::near::Mark;
 use crate::pipe::{Owner, Pending, To};
 use crate::ring::Kind;
 use crate::value;
@@ -216,7 +217,9 @@ impl Redis {
             let Some(client) = self.clients.get_mut(key).filter(|client| client.errand.is_some()) else { return };
             let seq = client.ring.push(Kind::Part(number as u32 + 1), ask.to.slot(), now, None);
             let deadline = self.deadline(cluster, now);
-            let pending = Pending { deadline, skip: ask.skip, batch: ask.skip, repeatable: ask.repeatable, ..Pending::of(key, seq, ask.to, resp) };
+            let near = if self.has_near { Mark::Writes } else { Mark::None };
+            let part = Pending { skip: ask.skip, batch: ask.skip, repeatable: ask.repeatable, ..Pending::of(key, seq, ask.to, resp) };
+            let pending = Pending { deadline, near, ..part };
             self.send(io, cluster, &ask.bytes, pending);
         }
     }

@@ -41,7 +41,8 @@ impl Redis {
         }
         let Some(connection) = self.pipes.get_mut(pipe) else { return };
         let cluster = connection.cluster;
-        let Some((pending, bytes)) = connection.take_front() else { return };
+        let Some((mut pending, mut bytes)) = connection.take_front() else { return };
+        self.near_over(io, cluster, &mut pending, &mut bytes);
         self.park(io, cluster, &bytes, Pending { discard: false, ..pending }, 0, Reason::Paced);
         self.advance(io, client);
     }

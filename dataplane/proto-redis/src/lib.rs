@@ -14,6 +14,7 @@
 //! * [`cross_slot`], [`errand`]: commands with keys in several slots, in steps ([`gather`], [`transfer`], [`shift`], [`pops`], [`streams`]).
 //! * [`ring`], [`merge`]: replies in the order of requests; the parts of a split command as one.
 //! * [`pipe`], [`cluster`], [`topology`]: connections, nodes, slots.
+//! * [`near`]: replies that are kept here until their keys change.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -43,6 +44,7 @@ mod login;
 mod machine;
 pub mod merge;
 mod meters;
+mod near;
 pub mod node;
 mod order;
 mod patience;
@@ -69,7 +71,7 @@ mod upstream;
 mod value;
 
 pub use compile::compile;
-pub use conf::{ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RETRY_DEADLINE, ListenerConf, TlsConf, User};
+pub use conf::{ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RETRY_DEADLINE, ListenerConf, NearConf, TlsConf, User};
 pub use machine::Redis;
 
 use std::sync::Arc;

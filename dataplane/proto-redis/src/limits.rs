@@ -71,6 +71,9 @@ pub const MAX_NAME: usize = 512;
 /// A reply to CLUSTER SLOTS: a thousand nodes with every slot in a run of its own stay under it.
 pub const MAX_TOPOLOGY: usize = 16 * 1024 * 1024;
 
+/// A node's message that names changed keys: one of a script that changed some hundred thousand. Of a longer one it is taken that it names all.
+pub const MAX_PUSH: usize = 16 * 1024 * 1024;
+
 /// Messages of a subscription that wait while a large reply is on its way to the same client; beyond it the client is cut off, as a
 /// server does at its `client-output-buffer-limit pubsub`.
 pub const MAX_MESSAGES: usize = 32 * 1024 * 1024;

@@ -6,6 +6,7 @@ use crate::conf::{Conf, ListenerConf};
 use crate::errand::TIMER_ERRAND;
 use crate::frame::{self, Found, Frame};
 use crate::meters::ListenerMeters;
+use crate::near::{Flights, Mark};
 use crate::pipe::Pipe;
 use crate::ring::Tap;
 use crate::table::Table;
@@ -56,7 +57,7 @@ pub struct Redis {
     pub(crate) next_id: u64,
     pub(crate) draining: bool,
     /// The scan of the command being read; kept for its buffers.
-    scan: frame::Scan,
+    pub(crate) scan: frame::Scan,
     /// The words of the present command that are keys; kept for its buffer.
     pub(crate) keys: Vec<u32>,
     /// The part of a split command being written; kept for its buffer.
@@ -65,6 +66,14 @@ pub struct Redis {
     pub(crate) tap: Option<Box<Tap>>,
     /// Errands under way that move data through this process.
     pub(crate) heavy_errands: usize,
+    /// Whether any back end has a near cache.
+    pub(crate) has_near: bool,
+    /// What the present command means to it.
+    pub(crate) mark: Mark,
+    /// Reads on their way whose replies are to be kept.
+    pub(crate) flights: Flights,
+    /// The kept reply being delivered; kept for its buffer.
+    pub(crate) near_reply: Vec<u8>,
 }
 
 impl Redis {
@@ -86,6 +95,10 @@ impl Redis {
             part: Vec::new(),
             tap: None,
             heavy_errands: 0,
+            has_near: false,
+            mark: Mark::None,
+            flights: Flights::default(),
+            near_reply: Vec::new(),
         }
     }
 

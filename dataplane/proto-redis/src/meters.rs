@@ -39,6 +39,54 @@ impl ListenerMeters {
     }
 }
 
+/// Of one back end's near cache.
+#[derive(Default, Debug)]
+pub struct NearMeters {
+    /// Reads answered from it.
+    pub hits: Counter,
+    /// Reads of keys it is for that were not.
+    pub misses: Counter,
+    /// Misses that waited for another's reply.
+    pub joined: Counter,
+    /// Misses whose reply was to be kept.
+    pub fills: Counter,
+    /// Replies not kept, because something happened to the key while they were on their way.
+    pub poisoned: Counter,
+    /// Keys that nodes named as changed.
+    pub invalidations: Counter,
+    /// Replies that had to go for others.
+    pub evictions: Counter,
+    /// What is kept.
+    pub bytes: Gauge,
+    /// See `bytes`.
+    pub entries: Gauge,
+    /// Connections that tell of changes, and can be relied upon.
+    pub trackers: Gauge,
+    /// Question and answer on those connections: how long an invalidation may be on its way.
+    pub tracker_seconds: Histogram,
+}
+
+impl NearMeters {
+    /// The counters of the near cache of the back end `name`.
+    pub fn new(registry: &Registry, name: &str) -> NearMeters {
+        let backend = || vec![("family", "redis".to_owned()), ("backend", name.to_owned())];
+        let reads = |result: &str| registry.counter("midstream_near_cache_reads_total", [backend(), vec![("result", result.to_owned())]].concat());
+        NearMeters {
+            hits: reads("hit"),
+            misses: reads("miss"),
+            joined: registry.counter("midstream_near_cache_joined_total", backend()),
+            fills: registry.counter("midstream_near_cache_fills_total", backend()),
+            poisoned: registry.counter("midstream_near_cache_poisoned_total", backend()),
+            invalidations: registry.counter("midstream_near_cache_invalidations_total", backend()),
+            evictions: registry.counter("midstream_near_cache_evictions_total", backend()),
+            bytes: registry.gauge("midstream_near_cache_bytes", backend()),
+            entries: registry.gauge("midstream_near_cache_entries", backend()),
+            trackers: registry.gauge("midstream_near_cache_trackers", backend()),
+            tracker_seconds: registry.histogram("midstream_near_cache_tracker_seconds", backend()),
+        }
+    }
+}
+
 /// Of one back end.
 #[derive(Default, Debug)]
 pub struct ClusterMeters {

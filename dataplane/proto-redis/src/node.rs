@@ -16,6 +16,8 @@ pub struct Node {
     pub port: u16,
     /// The shared pipe of RESP2 and of RESP3.
     pub pipes: [Option<Key>; 2],
+    /// The connection on which it tells of changed keys, while that can be relied upon ([`crate::near`]).
+    pub tracker: Option<Key>,
     /// Leased connections that nobody has now, RESP2 and RESP3.
     pub idle: [Vec<Key>; 2],
     /// How many leased connections there are.
@@ -36,6 +38,7 @@ impl Node {
             host: host.into(),
             port,
             pipes: [None; 2],
+            tracker: None,
             idle: Default::default(),
             leases: 0,
             down_until: 0,

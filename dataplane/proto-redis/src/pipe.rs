@@ -9,6 +9,7 @@
 
 use crate::frame::Wrong;
 use crate::limits;
+use crate::near::{Ask, Mark};
 use crate::order::NO_SLOT;
 use crate::reply::Scan;
 use std::collections::VecDeque;
@@ -45,6 +46,8 @@ pub enum Owner {
     Login,
     /// The slot table.
     Topology,
+    /// The near cache.
+    Near(Ask),
     /// Nobody: ASKING, UNWATCH on behalf of a client that is gone.
     Nobody,
 }
@@ -74,6 +77,8 @@ pub struct Pending {
     pub leased: bool,
     /// Its reply is thrown away: it will be fetched again at the client's pace.
     pub discard: bool,
+    /// What it means to the near cache.
+    pub near: Mark,
 }
 
 impl Pending {
@@ -96,6 +101,7 @@ impl Pending {
             repeatable: false,
             leased: false,
             discard: false,
+            near: Mark::None,
         }
     }
 }
@@ -182,6 +188,10 @@ pub struct Pipe {
     pub subscriber: bool,
     /// Whether a push message is being read in pieces.
     pub pushing: bool,
+    /// A push message that comes in pieces.
+    pub push: Vec<u8>,
+    /// It was told to tell of changed keys.
+    pub tracks: bool,
 }
 
 impl Pipe {
@@ -203,6 +213,8 @@ impl Pipe {
             heard: 0,
             subscriber: false,
             pushing: false,
+            push: Vec::new(),
+            tracks: false,
         }
     }
 

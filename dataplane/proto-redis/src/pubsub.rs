@@ -184,6 +184,9 @@ impl Redis {
     pub(crate) fn message(&mut self, io: &mut dyn Io, pipe: Key, piece: &[u8], done: bool) {
         let Some(connection) = self.pipes.get_mut(pipe) else { return };
         connection.pushing = !done;
+        if connection.lease.is_none() {
+            return self.near_push(pipe, piece, done);
+        }
         let Some(key) = connection.lease.filter(|_| connection.subscriber) else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
         let subscriptions = &mut client.subscriptions;

@@ -15,7 +15,7 @@ const HEDGE: usize = 3;
 /// How often silent nodes are looked for.
 const WATCH_EVERY: Nanos = SECONDS;
 /// An answer that takes longer makes the node suspect: about what a cluster itself waits (`cluster-node-timeout`, 2 to 15 s).
-const SILENCE: Nanos = 2 * SECONDS;
+pub(crate) const SILENCE: Nanos = 2 * SECONDS;
 
 impl Redis {
     /// Asks for the slot table, unless it is being asked for.
@@ -98,6 +98,7 @@ impl Redis {
         if self.pipes.iter().any(|(_, pipe)| pipe.cluster == cluster && pipe.is_silent(now, SILENCE)) {
             self.refresh(io, cluster);
         }
+        self.watch_trackers(io, cluster);
         self.arm_watch(io, cluster);
     }
 

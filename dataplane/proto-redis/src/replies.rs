@@ -6,6 +6,7 @@
 use crate::cluster::Reason;
 use crate::machine::Redis;
 use crate::merge;
+use crate::near::Mark;
 use crate::pipe::{Owner, Pending, Pipe, State};
 use crate::topology;
 use crate::upstream::printable;
@@ -98,6 +99,13 @@ impl Redis {
                     self.discard(io, key, client, done);
                     return Ok(());
                 }
+                let mut piece = piece;
+                if pending.near != Mark::None {
+                    match self.near_piece(io, key, pending, piece, first, done) {
+                        Some(own) => piece = own,
+                        None => return Ok(()),
+                    }
+                }
                 if done && let Some(pipe) = self.pipes.get_mut(key) {
                     pipe.drop_front();
                 }
@@ -108,8 +116,12 @@ impl Redis {
             }
             Owner::Login => self.logged_in(io, key, piece),
             Owner::Topology => self.topology_piece(io, key, piece, done),
+            Owner::Near(ask) if done => {
+                pipe.drop_front();
+                self.near_answer(io, key, ask, piece);
+            }
             Owner::Nobody if done => pipe.drop_front(),
-            Owner::Nobody => {}
+            Owner::Near(_) | Owner::Nobody => {}
         }
         if done {
             self.close_if_retired(io, key);
@@ -172,7 +184,8 @@ impl Redis {
         }
         let cluster = pipe.cluster;
         let node = pipe.node;
-        let Some((mut pending, bytes)) = pipe.take_front() else { return false };
+        let Some((mut pending, mut bytes)) = pipe.take_front() else { return false };
+        self.near_over(io, cluster, &mut pending, &mut bytes);
         if pending.kept == 0 {
             self.too_long_to_repeat(io, pending, error);
             return true;

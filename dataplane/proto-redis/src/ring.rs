@@ -133,6 +133,12 @@ impl Ring {
         index > 0 || entry.kind != Kind::Plain || !self.mid
     }
 
+    /// Whether all before `seq` are answered.
+    #[inline]
+    pub fn is_past(&self, seq: u64) -> bool {
+        self.base >= seq
+    }
+
     /// Whether `seq` is still owed.
     pub fn owes(&self, seq: u64) -> bool {
         self.index(seq).is_some()

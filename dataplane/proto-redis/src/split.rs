@@ -1,6 +1,6 @@
 //! Commands for several nodes: a part for each, one reply.
 
-use crate::action::Merge;
+use crate::action::{Merge, NearRead};
 use crate::dispatch::{CROSSSLOT, is_repeatable};
 use crate::frame::Frame;
 use crate::limits;
@@ -22,7 +22,7 @@ impl Redis {
         }
         let repeatable = is_repeatable(command, frame);
         if let Ok(to) = self.place(key, frame) {
-            return self.ask_for(io, key, frame.bytes, to, repeatable);
+            return self.ask_read(io, key, frame, command, to);
         }
         if self.refuses_cross_slot(key) {
             return self.fail(io, key, CROSSSLOT);
@@ -37,13 +37,18 @@ impl Redis {
         let mut part = std::mem::take(&mut self.part);
         for number in 0..parts {
             let words = 1 + number * step..1 + (number + 1) * step;
-            let slot = slot_of(frame.word(words.start));
+            let name = frame.word(words.start);
+            let slot = slot_of(name);
             part.clear();
             array(&mut part, 1 + step);
             bulk(&mut part, command.name.as_bytes());
             words.for_each(|index| bulk(&mut part, frame.word(index)));
             let Some(pending) = self.owe_part(io, key, head, number, To::Slot(slot)) else { break };
-            self.send(io, cluster, &part, pending);
+            if self.has_near && command.near != NearRead::Never {
+                self.ask_near(io, cluster, &part, name, command.near, pending);
+            } else {
+                self.send(io, cluster, &part, pending);
+            }
         }
         part.shrink_to(limits::MAX_KEPT);
         self.part = part;

@@ -1,7 +1,7 @@
 //! The command table: what the servers say of their own commands, as data (`data/commands.tsv`, written by
 //! `cache_mesh/tools/redis_commands.py`), and what Midstream does with each ([`crate::action`]).
 
-use crate::action::{self, Action};
+use crate::action::{self, Action, NearRead, Writes};
 use crate::cross_slot::{self, Way};
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -90,6 +90,10 @@ pub struct Command {
     pub first_word_is_key: bool,
     /// Whether repeating it changes neither what is stored nor the reply; see [`action::is_repeatable`].
     pub repeatable: bool,
+    /// Whether its reply may be kept.
+    pub near: NearRead,
+    /// What it may change.
+    pub writes: Writes,
     /// Its subcommands.
     pub children: Vec<&'static Command>,
 }
@@ -208,6 +212,8 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
         way: Way::No,
         first_word_is_key: false,
         repeatable: false,
+        near: NearRead::Never,
+        writes: Writes::Nothing,
         children,
     };
     command.first_word_is_key =
@@ -216,6 +222,8 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
     command.action = action::action_of(&command);
     command.way = cross_slot::way_of(&command);
     command.repeatable = action::is_repeatable(&command);
+    command.near = action::near_of(&command);
+    command.writes = action::writes_of(&command);
     command
 }
 

@@ -66,8 +66,11 @@ impl Redis {
         for shared in &mut node.pipes {
             *shared = shared.filter(|shared| *shared != key);
         }
+        node.tracker = node.tracker.filter(|tracker| *tracker != key);
         node.idle.iter_mut().for_each(|idle| idle.retain(|idle| *idle != key));
         node.leases -= usize::from(pipe.lease.is_some());
+        known.count_trackers();
+        let node = &mut known.nodes[usize::from(pipe.node)];
         let sent = pipe.state == State::Ready;
         if sent {
             known.meters.lost.add(1);
@@ -77,7 +80,8 @@ impl Redis {
         }
         self.count_connections(pipe.cluster);
         let mut cut = pipe.streaming;
-        while let Some((pending, bytes)) = pipe.take_front() {
+        while let Some((mut pending, mut bytes)) = pipe.take_front() {
+            self.near_over(io, pipe.cluster, &mut pending, &mut bytes);
             if !std::mem::take(&mut cut) || self.take_back(pending) {
                 self.orphan(io, &pipe, pending, &bytes, &format!("{address}: {why}"));
             } else {
@@ -111,7 +115,7 @@ impl Redis {
     fn orphan(&mut self, io: &mut dyn Io, pipe: &Pipe, pending: Pending, bytes: &[u8], why: &str) {
         match pending.owner {
             Owner::Topology => self.topology_failed(io, pipe.cluster),
-            Owner::Login | Owner::Nobody => {}
+            Owner::Login | Owner::Near(_) | Owner::Nobody => {}
             Owner::Client(..) if pending.leased => self.orphan_of_lease(io, pending, bytes, pipe, why),
             Owner::Client(..) if pipe.state == State::Connecting || (pending.repeatable && pending.kept > 0) => {
                 let deadline = pending.deadline.max(io.now() + ONE_MORE);
