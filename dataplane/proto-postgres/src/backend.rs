@@ -159,6 +159,10 @@ impl Postgres {
             Acquired::Check(server) => self.check(io, server),
             Acquired::Queued => {}
         }
+        if self.backends.get(index).is_some_and(|backend| backend.pool.is_paused()) {
+            // It would wait with what others have to give back.
+            self.let_go_of_legs(io, client);
+        }
         client.waits = Some(index);
         io.pause(client.key, true);
         self.pump(io, index);
@@ -304,6 +308,7 @@ impl Postgres {
             || server.has_unread
             || server.is_outdated
             || backend.is_retired
+            || backend.pool.is_paused()
             || backend.pool.is_over(server.term, now)
         {
             server.is_closed = true;

@@ -158,6 +158,7 @@ impl Postgres {
     fn move_backends(&mut self, io: &mut dyn Io) {
         let databases: BTreeMap<_, _> =
             self.conf.listeners.values().map(|listener| (listener.database.name.clone(), listener.database.clone())).collect();
+        self.paused.retain(|name| databases.contains_key(name));
         for index in 0..self.backends.len() {
             let backend = &self.backends[index];
             let new = databases.get(&backend.database.name).filter(|new| is_same(backend, new)).cloned();

@@ -74,7 +74,7 @@ impl Postgres {
         let of_user = if database.users.contains_key(&**user) { format!("/{user}") } else { String::new() };
         let name = format!("{}/{shard_name}{of_user}", database.name);
         let [a, b, c, d, e, f, g, h, ..] = self.entropy.derive(b"pool", name.as_bytes());
-        let backend = Backend {
+        let mut backend = Backend {
             database: database.clone(),
             shard,
             user: user.clone(),
@@ -90,6 +90,9 @@ impl Postgres {
             pace: Default::default(),
             meter: PoolMeter::new(&self.worker.metrics, &name),
         };
+        if self.paused.contains(&database.name) {
+            backend.pool.pause();
+        }
         let free = self.backends.iter().position(|backend| backend.is_retired && backend.pool.is_empty());
         match free {
             Some(index) => {

@@ -169,7 +169,7 @@ impl Postgres {
     /// The pool was retired, or did without it, while it was dialled.
     fn close_surplus(&mut self, io: &mut dyn Io, server: &mut Server) {
         let Some(backend) = self.backends.get_mut(server.backend).filter(|_| server.is_idle) else { return };
-        if backend.is_retired || backend.pool.is_over(server.term, io.now()) {
+        if backend.is_retired || backend.pool.is_paused() || backend.pool.is_over(server.term, io.now()) {
             backend.pool.lost_idle(server.key);
             server.is_closed = true;
             io.out(server.key).extend_from_slice(TERMINATE);

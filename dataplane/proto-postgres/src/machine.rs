@@ -19,6 +19,7 @@ use crate::statement::Interned;
 use hashbrown::{HashMap, HashSet};
 use sql::Lexer;
 use sql::flow::FlowTable;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use wire::{Close, Event, Family, Fault, Io, Key, Nanos, Opened, Protocol, SECONDS, Side, Slab, Worker};
@@ -94,6 +95,8 @@ pub struct Postgres {
     pub(crate) cancel_keys: HashMap<u32, Key>,
     /// Whose server processes are, for notifications.
     pub(crate) pids: Arc<Pids>,
+    /// Databases whose pools an admin has paused.
+    pub(crate) paused: BTreeSet<Arc<str>>,
     pub(crate) is_draining: bool,
 }
 
@@ -120,6 +123,7 @@ impl Postgres {
             sequence_readers: HashSet::new(),
             cancel_keys: HashMap::new(),
             pids,
+            paused: BTreeSet::new(),
             is_draining: false,
         }
     }

@@ -238,7 +238,13 @@ impl Backend {
     fn is_readable(&self, primary: &Backend, now: Nanos, needed: Position) -> bool {
         let [_, _, _, waiting] = self.pool.census();
         let is_healthy = self.candidate().is_some_and(|endpoint| endpoint.is_healthy);
-        self.is_replica() && !self.is_retired && waiting == 0 && self.pace.may_have(needed, now) && is_healthy && self.place() != primary.place()
+        self.is_replica()
+            && !self.is_retired
+            && !self.pool.is_paused()
+            && waiting == 0
+            && self.pace.may_have(needed, now)
+            && is_healthy
+            && self.place() != primary.place()
     }
 }
 

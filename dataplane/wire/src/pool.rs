@@ -65,6 +65,8 @@ pub struct Pool {
     active: usize,
     /// Of those, how many are being checked for a waiter.
     checking: usize,
+    /// Nobody gets a connection, and none is dialled.
+    is_paused: bool,
     /// The last dial failed.
     is_failing: bool,
     /// Pauses since the last one that succeeded.
@@ -78,8 +80,23 @@ impl Pool {
     /// An empty pool. `seed` makes its jitter: the same each time for the same seed.
     pub fn new(limits: Limits, seed: u64) -> Pool {
         let (idle, waiters) = (VecDeque::new(), VecDeque::new());
-        let (is_failing, pauses) = (false, 0);
-        Pool { limits, dice: Dice(seed), idle, waiters, dialling: 0, active: 0, checking: 0, is_failing, pauses, not_before: 0, leases: 0, waited: 0 }
+        let (is_paused, is_failing, pauses) = (false, false, 0);
+        let (dialling, active, checking) = (0, 0, 0);
+        Pool {
+            limits,
+            dice: Dice(seed),
+            idle,
+            waiters,
+            dialling,
+            active,
+            checking,
+            is_paused,
+            is_failing,
+            pauses,
+            not_before: 0,
+            leases: 0,
+            waited: 0,
+        }
     }
 
     /// Other limits from now on; a pool that is too large shrinks as its connections come back.
@@ -95,7 +112,7 @@ impl Pool {
     /// A connection for `who`, who must not wait already, or a place in the queue. After `Queued` ask [`Pool::dial`] and [`Pool::next`].
     pub fn acquire(&mut self, who: Key, now: Nanos) -> Acquired {
         debug_assert!(!self.waiters.iter().any(|waiter| waiter.who == who), "one place per client");
-        let found = self.idle.pop_back();
+        let found = if self.is_paused { None } else { self.idle.pop_back() };
         self.active += usize::from(found.is_some());
         match found {
             Some(idle) if now.saturating_sub(idle.since) < CHECK_AFTER && self.waiters.is_empty() => {
@@ -108,9 +125,28 @@ impl Pool {
         found.map_or(Acquired::Queued, |idle| Acquired::Check(idle.server))
     }
 
+    /// Everybody waits from now on, and for as long as it takes; connections that come back are to be closed.
+    pub fn pause(&mut self) {
+        self.is_paused = true;
+    }
+
+    /// Whether it is paused.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// The pause is over; who waited through it waits from now on. Ask [`Pool::dial`] and [`Pool::next`].
+    pub fn resume(&mut self, now: Nanos) {
+        if std::mem::take(&mut self.is_paused) {
+            let deadline = now.saturating_add(self.limits.wait);
+            self.waiters.iter_mut().for_each(|waiter| waiter.deadline = deadline);
+        }
+    }
+
     /// Leases that idle connection; false: it is not idle, or others wait.
     pub fn take(&mut self, server: Key) -> bool {
-        let is_taken = self.waiters.is_empty() && self.lost_idle(server);
+        let is_taken = !self.is_paused && self.waiters.is_empty() && self.lost_idle(server);
         self.active += usize::from(is_taken);
         is_taken
     }
@@ -131,7 +167,7 @@ impl Pool {
     fn dial_at(&self) -> Option<Nanos> {
         // While the back end refuses, one attempt at a time; and nobody waits for those that are dialled ahead and in reserve.
         let is_alone = self.dialling == 0;
-        if self.is_failing && !is_alone {
+        if self.is_paused || self.is_failing && !is_alone {
             return None;
         }
         let size = self.limits.size.max(1);
@@ -188,7 +224,9 @@ impl Pool {
     /// A leased connection is clean and free again: it goes straight to the waiter that is returned, or idle.
     #[inline]
     pub fn release(&mut self, server: Key, term: Term, now: Nanos) -> Option<Key> {
-        if let Some(waiter) = self.waiters.pop_front() {
+        if !self.is_paused
+            && let Some(waiter) = self.waiters.pop_front()
+        {
             self.leases += 1;
             self.waited = self.waited.saturating_add(now.saturating_sub(waiter.since));
             return Some(waiter.who);
@@ -238,7 +276,7 @@ impl Pool {
 
     /// The next waiter whose time is up; it has left the queue.
     pub fn expired(&mut self, now: Nanos) -> Option<Key> {
-        self.waiters.front().filter(|waiter| waiter.deadline <= now)?;
+        self.waiters.front().filter(|waiter| !self.is_paused && waiter.deadline <= now)?;
         self.waiters.pop_front().map(|waiter| waiter.who)
     }
 
@@ -271,7 +309,7 @@ impl Pool {
 
     /// When [`Pool::dial`], [`Pool::expired`] or [`Pool::stale`] may have something to say next.
     pub fn next(&self) -> Option<Nanos> {
-        let deadline = self.waiters.front().map(|waiter| waiter.deadline);
+        let deadline = self.waiters.front().filter(|_| !self.is_paused).map(|waiter| waiter.deadline);
         let dial = self.dial_at().map(|at| at.max(self.not_before)).filter(|at| *at > 0);
         let stale = self.idle.iter().map(|idle| self.idle_ends(idle)).min().filter(|at| *at < Nanos::MAX);
         [deadline, dial, stale].into_iter().flatten().min()

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from mesh_core.lab import Postgres, ports, postgres_binaries
+from mesh_core.lab import Postgres, ports, postgres_binaries, until_true
 from tests.integration.postgres.conftest import ENVIRONMENT, Mesh, objects
 from tests.integration.process import Sidecar
 
@@ -124,6 +124,109 @@ def test_reconnect_replaces_the_connections_of_all_workers(one: Mesh) -> None:
     asyncio.run(main())
 
 
+def backends(one: Mesh) -> int:
+    """Connections of the sidecar, as the server sees them."""
+    return one.servers[0].sql("select count(*) as n from pg_stat_activity where usename = 'app'")[0]["n"]
+
+
+async def paused(boss: asyncpg.Connection) -> None:
+    """Until all workers say so."""
+    while (await boss.fetchrow("show databases"))["paused"] != 1:
+        continue
+
+
+def test_pause_ends_with_the_last_transaction_and_nobody_notices(one: Mesh) -> None:
+    async def main() -> None:
+        boss, other, users = await admin(one), await admin(one), await clients(one, 6)
+        assert [await user.fetchval("select 1") for user in users] == [1] * 6
+        transaction = users[0].transaction()
+        await transaction.start()
+        await users[0].fetch("select 1")
+        pausing = asyncio.create_task(boss.execute("pause shop"))
+        await paused(other)
+        waiting = [asyncio.create_task(user.fetchval("select 2")) for user in users[1:]]
+        late = asyncio.create_task(one.connect())
+        while (await other.fetchrow("show pools"))["cl_waiting"] < len(waiting):
+            continue
+        assert not pausing.done()
+        assert await users[0].fetchval("select 3") == 3, "a transaction goes on"
+        await transaction.commit()
+        assert await pausing == "PAUSE"
+        await asyncio.to_thread(until_true, "all connections are closed", lambda: backends(one) == 0)
+        assert not any(task.done() for task in waiting)
+        assert await other.execute("resume") == "RESUME"
+        assert await asyncio.gather(*waiting) == [2] * 5
+        assert (await other.fetchrow("show databases"))["paused"] == 0
+        await close(boss, other, await late, *users)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_pause_that_is_taken_back_ends(one: Mesh) -> None:
+    async def main() -> None:
+        boss, other, (user,) = await admin(one), await admin(one), await clients(one, 1)
+        async with user.transaction():
+            await user.fetch("select 1")
+            pausing = asyncio.create_task(boss.execute("pause"))
+            await paused(other)
+            assert await other.execute("resume shop") == "RESUME"
+            assert await pausing == "PAUSE"
+        await close(boss, other, user)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_kill_ends_clients_and_keeps_new_ones_waiting(one: Mesh) -> None:
+    async def main() -> None:
+        boss, users = await admin(one), await clients(one, 6)
+        ended = [asyncio.Event() for _ in users]
+        for user, event in zip(users, ended, strict=True):
+            await user.fetch("select 1")
+            user.add_termination_listener(lambda _, event=event: event.set())
+        await users[0].execute("begin")
+        assert await boss.execute("kill shop") == "KILL"
+        for event in ended:
+            await event.wait()
+        user = await one.connect()
+        late = asyncio.create_task(user.fetchval("select 1"))
+        while (await boss.fetchrow("show pools"))["cl_waiting"] == 0:
+            continue
+        await asyncio.to_thread(until_true, "all connections are closed", lambda: backends(one) == 0)
+        assert not late.done()
+        assert await boss.execute("resume shop") == "RESUME"
+        assert await late == 1
+        await close(boss, user)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_wait_close_ends_when_what_was_to_be_reconnected_is_closed(one: Mesh) -> None:
+    async def main() -> None:
+        boss, (user, other) = await admin(one), await clients(one, 2)
+        assert await boss.execute("wait_close") == "WAIT_CLOSE"
+        async with user.transaction():
+            await user.fetch("select 1")
+            await boss.execute("reconnect shop")
+            waiting = asyncio.create_task(boss.execute("wait_close shop"))
+            assert await other.fetchval("select 1") == 1, "nobody waits"
+            assert not waiting.done()
+        assert await waiting == "WAIT_CLOSE"
+        await close(boss, user, other)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("order", ["pause", "resume", "kill", "reconnect", "wait_close"])
+def test_orders_about_what_is_not_there(one: Mesh, order: str) -> None:
+    async def main() -> None:
+        boss = await admin(one)
+        with pytest.raises(asyncpg.InvalidCatalogNameError, match="there is no Database nosuch"):
+            await boss.execute(f"{order} nosuch")
+        await boss.close()
+
+    asyncio.run(main())
+
+
 def test_admins_only(mesh: Callable[..., Mesh], postgres_shards: list[Postgres]) -> None:
     users = "users: [{name: ann, passwordFrom: {env: ANN_PASSWORD}}, {name: bob, passwordFrom: {env: ANN_PASSWORD}}]"
     guarded = mesh(postgres_shards[:1], listener=f", auth: scram, {users}, admins: [ann], adminDatabase: pooler")
@@ -167,5 +270,5 @@ def test_psql_and_its_simple_protocol(one: Mesh) -> None:
     shown = psql("-c", "SHOW POOLS;", "-c", "SHOW VERSION")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("shop|*|s0|"), shown.stdout
-    refused = psql("-c", "PAUSE shop")
-    assert (refused.returncode, "PAUSE is not supported" in refused.stderr) == (1, True), refused.stderr
+    refused = psql("-c", "SUSPEND")
+    assert (refused.returncode, "SUSPEND is not supported" in refused.stderr) == (1, True), refused.stderr

@@ -110,8 +110,10 @@ const DATABASES: &[Column] = &[
     number("current_connections", SUM),
     number("max_client_connections", KEY),
     number("current_client_connections", MAX),
+    number("paused", MAX),
 ];
 
+const LEFT: &[Column] = &[number("left", SUM)];
 const LISTS: &[Column] = &[text("list"), number("items", SUM)];
 const CONFIG: &[Column] = &[text("key"), text("value"), text("default"), text("changeable")];
 const VERSION: &[Column] = &[text("version")];
@@ -169,8 +171,49 @@ pub enum Command {
     Empty,
     /// `SHOW topic`.
     Show(Topic),
-    /// `RECONNECT [database]`: its server connections are closed when they are free.
-    Reconnect(String),
+    /// `PAUSE [database]` and the like.
+    Order(Order, String),
+}
+
+/// What can be ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Clients wait, server connections are closed when they are free; done when all are.
+    Pause,
+    /// Clients wait no more.
+    Resume,
+    /// Clients are ended; those that come wait.
+    Kill,
+    /// Server connections are closed when they are free, and opened anew.
+    Reconnect,
+    /// Done when all those are.
+    WaitClose,
+}
+
+impl Order {
+    /// All, with what they are called and what they do.
+    pub const ALL: [(Order, &'static str, &'static str); 5] = [
+        (Order::Pause, "PAUSE", "new transactions wait; ends when those under way have ended, and all server connections are closed"),
+        (Order::Resume, "RESUME", "after PAUSE or KILL"),
+        (Order::Kill, "KILL", "ends all clients and server connections; new clients wait for RESUME"),
+        (Order::Reconnect, "RECONNECT", "closes the server connections when they are free, and opens new ones"),
+        (Order::WaitClose, "WAIT_CLOSE", "ends when the server connections that RECONNECT meant are closed"),
+    ];
+
+    /// For the mail between workers.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// See [`Order::number`].
+    pub fn of_number(number: u8) -> Option<Order> {
+        Order::ALL.into_iter().map(|(order, ..)| order).find(|order| order.number() == number)
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        Order::ALL.into_iter().find(|(order, ..)| *order == self).map_or("", |(_, name, _)| name)
+    }
 }
 
 impl Command {
@@ -186,10 +229,12 @@ impl Command {
         match (verb.as_str(), object, more) {
             ("", ..) => Ok(Command::Empty),
             ("SHOW", Some(what), None) => show(what),
-            ("RECONNECT", database, None) => Ok(Command::Reconnect(database.unwrap_or_default().trim_matches('"').into())),
-            ("PAUSE" | "RESUME" | "SUSPEND" | "KILL" | "ENABLE" | "DISABLE" | "RELOAD" | "SHUTDOWN" | "WAIT_CLOSE" | "SET", ..) => {
+            ("SUSPEND" | "ENABLE" | "DISABLE" | "RELOAD" | "SHUTDOWN" | "KILL_CLIENT" | "SET", ..) => {
                 Err(Error::statement("0A000", format!("{verb} is not supported by Midstream's admin database"))
                     .hint("Objects are changed with midstream apply, or in the sidecar's files; SIGTERM drains a sidecar."))
+            }
+            (verb, database, None) if let Some((order, ..)) = Order::ALL.into_iter().find(|(_, name, _)| *name == verb) => {
+                Ok(Command::Order(order, database.unwrap_or_default().trim_matches('"').into()))
             }
             _ => Err(Error::statement("42601", "invalid command").detail("This is Midstream's admin database.").hint("Use SHOW HELP.")),
         }
@@ -200,12 +245,17 @@ impl Command {
         if let Command::Show(topic) = self { topic.columns() } else { &[] }
     }
 
+    /// The same between workers, who tell each other how much is left of an order.
+    pub fn columns_of_workers(&self) -> &'static [Column] {
+        if let Command::Order(..) = self { LEFT } else { self.columns() }
+    }
+
     /// The tag of its CommandComplete.
     pub fn tag(&self) -> &'static str {
         match self {
             Command::Empty => "",
             Command::Show(_) => "SHOW",
-            Command::Reconnect(_) => "RECONNECT",
+            Command::Order(order, _) => order.name(),
         }
     }
 }
@@ -227,10 +277,11 @@ mod tests {
     #[test]
     fn commands_are_read_as_people_write_them() {
         assert_eq!(Command::read(" show pools ;").unwrap(), Command::Show(Topic::Pools));
-        assert_eq!(Command::read("RECONNECT \"shop\"").unwrap(), Command::Reconnect("shop".into()));
-        assert_eq!(Command::read("reconnect").unwrap(), Command::Reconnect(String::new()));
+        assert_eq!(Command::read("RECONNECT \"shop\"").unwrap(), Command::Order(Order::Reconnect, "shop".into()));
+        assert_eq!(Command::read("pause").unwrap(), Command::Order(Order::Pause, String::new()));
+        assert_eq!(Command::read("wait_close shop;").unwrap(), Command::Order(Order::WaitClose, "shop".into()));
         assert_eq!(Command::read(";").unwrap(), Command::Empty);
-        for (sql, code) in [("PAUSE shop", "0A000"), ("SHOW nosuch", "42704"), ("SELECT 1", "42601"), ("SHOW", "42601")] {
+        for (sql, code) in [("SUSPEND", "0A000"), ("PAUSE a b", "42601"), ("SHOW nosuch", "42704"), ("SELECT 1", "42601"), ("SHOW", "42601")] {
             assert_eq!(Command::read(sql).unwrap_err().code, code, "{sql}");
         }
     }

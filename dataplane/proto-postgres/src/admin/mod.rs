@@ -1,4 +1,4 @@
-//! The admin database: what people ask a pooler by SHOW, in the words of PgBouncer.
+//! The admin database: what people ask and order a pooler, in the words of PgBouncer.
 //!
 //! A listener with `admins` has a database `midstream` that no server has: any client program connects to it, logs in as to any other, and is
 //! let in when its user is one of the admins. What it asks is answered here, by both protocols. An admin's session lives on one worker; it asks
@@ -6,6 +6,7 @@
 
 mod command;
 mod gather;
+mod order;
 mod report;
 mod table;
 
@@ -124,7 +125,7 @@ impl Postgres {
 
     fn admin_query(&mut self, io: &mut dyn Io, client: &Client, admin: &mut Admin, body: &[u8]) -> Result<Outcome, Error> {
         let command = Command::read(&text(body.strip_suffix(b"\0").unwrap_or(body)))?;
-        let Some(table) = self.admin_answered(io, client, admin, &command) else { return Ok(Outcome::Parked) };
+        let Some(table) = self.admin_answered(io, client, admin, &command)? else { return Ok(Outcome::Parked) };
         let out = io.out(client.key);
         warn(&table, out);
         if !command.columns().is_empty() {
@@ -150,7 +151,7 @@ impl Postgres {
             }
             b'E' => return self.admin_execute(io, client, admin, body),
             b'H' => {}
-            _ => return Err(Error::statement("0A000", "the admin database takes SHOW commands only")),
+            _ => return Err(Error::statement("0A000", "the admin database takes commands only, no copies and function calls")),
         }
         Ok(Outcome::Done)
     }
@@ -162,7 +163,7 @@ impl Postgres {
         let unknown = || Error::statement("34000", format!("portal \"{}\" does not exist", text(&name)));
         let mut portal = admin.portals.remove(&name).ok_or_else(unknown)?;
         if portal.left.is_none() {
-            let Some(table) = self.admin_answered(io, client, admin, &portal.command) else {
+            let Some(table) = self.admin_answered(io, client, admin, &portal.command)? else {
                 admin.portals.insert(name, portal);
                 return Ok(Outcome::Parked);
             };
@@ -183,17 +184,20 @@ impl Postgres {
     }
 
     /// The answer to the message at the front; `None`: the other workers are being asked.
-    fn admin_answered(&mut self, io: &mut dyn Io, client: &Client, admin: &mut Admin, command: &Command) -> Option<Table> {
+    fn admin_answered(&mut self, io: &mut dyn Io, client: &Client, admin: &mut Admin, command: &Command) -> Result<Option<Table>, Error> {
         if let Some(table) = admin.answer.take() {
-            return Some(table);
+            return Ok(Some(table));
+        }
+        if let Command::Order(_, database) = command {
+            self.is_known(database)?;
         }
         admin.questions = admin.questions.wrapping_add(1);
         match self.ask_all(io, client, command, admin.questions) {
-            Ok(table) => Some(table),
+            Ok(table) => Ok(Some(table)),
             Err(pending) => {
                 admin.pending = Some(pending);
                 io.pause(client.key, true);
-                None
+                Ok(None)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What this worker knows for each SHOW.
 
-use super::command::Topic;
+use super::command::{Order, Topic};
 use super::table::{Row, Value};
 use crate::backend::Backend;
 use crate::client::{Client, Phase as ClientPhase};
@@ -28,25 +28,7 @@ impl Postgres {
             Topic::Lists => self.lists(own),
             Topic::Config => self.config_rows(),
             Topic::Version => vec![vec![concat!("Midstream ", env!("CARGO_PKG_VERSION")).into()]],
-            Topic::Help => {
-                Topic::ALL.iter().map(|(_, name, what)| vec![format!("SHOW {name}").into(), (*what).into()]).chain([reconnect()]).collect()
-            }
-        }
-    }
-
-    /// Closes the server connections of a Database when they are free; of all of them where none is named.
-    pub(super) fn reconnect(&mut self, io: &mut dyn Io, database: &str) {
-        let is_meant = |backend: &Backend| database.is_empty() || *backend.database.name == *database;
-        for index in (0..self.backends.len()).filter(|index| is_meant(&self.backends[*index])).collect::<Vec<_>>() {
-            while let Some(idle) = self.backends[index].pool.evict() {
-                self.close_server(io, idle);
-            }
-            for key in self.servers.keys() {
-                if let Some(server) = self.servers.get_mut(key).filter(|server| server.backend == index) {
-                    server.is_outdated = true;
-                }
-            }
-            self.pump(io, index);
+            Topic::Help => Topic::ALL.iter().map(|(_, name, what)| vec![format!("SHOW {name}").into(), (*what).into()]).chain(orders()).collect(),
         }
     }
 
@@ -187,6 +169,7 @@ impl Postgres {
                     connections.into(),
                     database.pool.max_clients.into(),
                     self.seats.taken(&database).into(),
+                    usize::from(self.paused.contains(&database.name)).into(),
                 ]);
             }
         }
@@ -262,8 +245,8 @@ fn tls(is_tls: bool) -> &'static str {
     if is_tls { "TLS" } else { "" }
 }
 
-fn reconnect() -> Row {
-    vec!["RECONNECT [database]".into(), "nothing; closes the server connections when they are free".into()]
+fn orders() -> impl Iterator<Item = Row> {
+    Order::ALL.into_iter().map(|(_, name, what)| vec![format!("{name} [database]").into(), what.into()])
 }
 
 /// The fields of a pool as objects name them.

@@ -187,3 +187,20 @@ fn a_certain_connection_is_leased_while_it_is_idle() {
     assert!(!pool.take(key(100)));
     assert_eq!(pool.census(), [1, 1, 0, 0]);
 }
+
+#[test]
+fn who_waits_through_a_pause_waits_on_and_its_time_begins_anew() {
+    let (mut pool, terms) = filled(Limits { size: 2, ..LIMITS });
+    assert_eq!(pool.acquire(key(1), 0), Acquired::Leased(key(101)));
+    pool.pause();
+    assert_eq!(pool.evict(), Some(key(100)));
+    assert_eq!(pool.acquire(key(2), 0), Acquired::Queued);
+    assert!(!pool.dial(0) && !pool.take(key(100)));
+    assert_eq!((pool.release(key(101), terms[1], 1), pool.evict()), (None, Some(key(101))), "closed, not given on");
+    let late = LIMITS.wait + 5;
+    assert_eq!((pool.expired(late), pool.next(), pool.len()), (None, None, 0));
+    pool.resume(late);
+    assert_eq!(pool.expired(late + LIMITS.wait - 1), None);
+    assert!(pool.dial(late));
+    assert_eq!(pool.ready(key(102), late).1, Some(key(2)));
+}
