@@ -14,6 +14,7 @@ def register(registry: Registry) -> None:
 
 
 def _objects(kinds: "Kinds") -> None:
-    from cache_mesh import redis
+    from cache_mesh import redis, routes
 
     redis.register(kinds)
+    routes.register(kinds)

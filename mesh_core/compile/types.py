@@ -7,6 +7,7 @@ _OURS = (
     "midstream.sql.v1.Database",
     "midstream.sql.v1.Sharding",
     "midstream.redis.v1.RedisCluster",
+    "midstream.redis.v1.RedisRoutes",
     "midstream.kafka.v1.KafkaCluster",
     "midstream.policy.v1.AccessPolicy",
     "midstream.policy.v1.RateLimit",

@@ -78,6 +78,8 @@ pub struct Set {
     pub shardings: Named<sql::v1::Sharding>,
     /// Redis back ends.
     pub redis_clusters: Named<redis::v1::RedisCluster>,
+    /// Which keys go to which of them.
+    pub redis_routes: Named<redis::v1::RedisRoutes>,
     /// Kafka back ends.
     pub kafka_clusters: Named<kafka::v1::KafkaCluster>,
     /// Who may do what.
@@ -112,6 +114,7 @@ impl Set {
             types::DATABASE => put(&mut self.databases, types::DATABASE, raw),
             types::SHARDING => put(&mut self.shardings, types::SHARDING, raw),
             types::REDIS_CLUSTER => put(&mut self.redis_clusters, types::REDIS_CLUSTER, raw),
+            types::REDIS_ROUTES => put(&mut self.redis_routes, types::REDIS_ROUTES, raw),
             types::KAFKA_CLUSTER => put(&mut self.kafka_clusters, types::KAFKA_CLUSTER, raw),
             types::ACCESS_POLICY => put(&mut self.access_policies, types::ACCESS_POLICY, raw),
             types::RATE_LIMIT => put(&mut self.rate_limits, types::RATE_LIMIT, raw),

@@ -14,6 +14,8 @@ pub const DATABASE: &str = "type.googleapis.com/midstream.sql.v1.Database";
 pub const SHARDING: &str = "type.googleapis.com/midstream.sql.v1.Sharding";
 /// midstream.redis.v1.RedisCluster
 pub const REDIS_CLUSTER: &str = "type.googleapis.com/midstream.redis.v1.RedisCluster";
+/// midstream.redis.v1.RedisRoutes
+pub const REDIS_ROUTES: &str = "type.googleapis.com/midstream.redis.v1.RedisRoutes";
 /// midstream.kafka.v1.KafkaCluster
 pub const KAFKA_CLUSTER: &str = "type.googleapis.com/midstream.kafka.v1.KafkaCluster";
 /// midstream.policy.v1.AccessPolicy

@@ -4,7 +4,7 @@
 use config::{Raw, Set, settle, types};
 use libfuzzer_sys::fuzz_target;
 
-const TYPES: [&str; 12] = [
+const TYPES: [&str; 13] = [
     types::LISTENER,
     types::CLUSTER,
     types::ENDPOINTS,
@@ -12,6 +12,7 @@ const TYPES: [&str; 12] = [
     types::DATABASE,
     types::SHARDING,
     types::REDIS_CLUSTER,
+    types::REDIS_ROUTES,
     types::KAFKA_CLUSTER,
     types::ACCESS_POLICY,
     types::RATE_LIMIT,

@@ -1,5 +1,6 @@
 //! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
 
+use crate::compile_routes::{self, Known};
 use crate::conf::{
     ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_NEAR_AGE, DEFAULT_NEAR_BYTES, DEFAULT_NEAR_ENTRY_BYTES, DEFAULT_RETRY_DEADLINE,
     ListenerConf, NearConf, TlsConf, User,
@@ -24,9 +25,13 @@ pub fn compile(context: &Context<'_>) -> Compiled {
         }
     }
     let usable: BTreeSet<Arc<str>> = conf.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+    let own = listeners.iter().map(|of| (of.entry.name.as_str(), of.filter.backend.as_str())).collect();
+    let (mut routes, refused) = compile_routes::compile(&Known { context, clusters: &usable, listeners: own });
+    refusals.extend(refused);
     for of in &listeners {
         match listener(context, of, &usable) {
-            Ok((listener, bind)) => {
+            Ok((mut listener, bind)) => {
+                listener.routes = routes.remove(&of.entry.name);
                 conf.listeners.push(Arc::new(listener));
                 binds.push(bind);
             }

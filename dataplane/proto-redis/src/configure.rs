@@ -30,6 +30,7 @@ impl Redis {
         }
         self.apply_near();
         self.apply_listeners(conf);
+        self.has_routes = self.listeners.iter().flatten().any(|listener| listener.conf.routes.is_some());
         self.drop_what_is_gone(io, conf);
         for cluster in 0..self.clusters.len() {
             self.refresh(io, cluster);

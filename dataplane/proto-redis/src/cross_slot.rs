@@ -77,7 +77,8 @@ impl Redis {
         matches!(cluster, Some(Some(cluster)) if cluster.conf.refuse_cross_slot)
     }
 
-    fn errand_for(&self, io: &mut dyn Io, frame: &Frame<'_>, command: &'static Command) -> Option<Result<Box<dyn Errand>, &'static str>> {
+    /// The errand of a command whose keys are in several slots, if there is one.
+    pub(crate) fn errand_for(&self, io: &mut dyn Io, frame: &Frame<'_>, command: &'static Command) -> Option<Result<Box<dyn Errand>, &'static str>> {
         let repeatable = is_repeatable(command, frame);
         let errand: Result<Box<dyn Errand>, &'static str> = match command.way {
             Way::No => return None,

@@ -45,12 +45,18 @@ impl Redis {
         }
         self.count(key, command);
         if !self.has_near || command.writes == Writes::Nothing {
-            return self.act(io, key, frame, command);
+            return self.go(io, key, frame, command);
         }
         self.mark = Mark::Writes;
-        let step = self.act(io, key, frame, command);
+        let step = self.go(io, key, frame, command);
         self.mark = Mark::None;
         step
+    }
+
+    /// To its route's back end, where listeners have routes.
+    #[inline]
+    fn go(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
+        if self.has_routes { self.route(io, key, frame, command) } else { self.act(io, key, frame, command) }
     }
 
     fn count(&mut self, key: Key, command: &Command) {
@@ -60,7 +66,8 @@ impl Redis {
         self.meters_of(key, |meters| meters.requests[command.class as usize].add(1));
     }
 
-    fn act(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
+    /// What is done with a command, whose back end is the client's present one.
+    pub(crate) fn act(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
         if self.in_transaction(key) && !matches!(command.name, "multi" | "exec" | "discard" | "watch" | "quit" | "reset") {
             self.queue(io, key, frame, command);
             return Step::Taken;

@@ -8,8 +8,9 @@
 //! the errand's own, so redirects, retries, lost connections and their deadline are those of every command. It starts when the client is
 //! owed nothing, and while it runs the client is not read: so it sees what the client wrote before, and not what it writes after.
 
-use crate::client::Client;
+use crate::client::{Client, Wait};
 use crate::cluster::Cluster;
+use crate::lease::Purpose;
 use crate::machine::{Redis, Step};
 use crate::near::Mark;
 use crate::pipe::{Owner, Pending, To};
@@ -35,18 +36,27 @@ pub(crate) struct Ask {
     pub skip: u32,
     /// May be sent again when nobody knows whether it ran.
     pub repeatable: bool,
+    /// Another back end than that of the client's command.
+    pub cluster: Option<usize>,
+    /// It may block: on a connection of the client's own.
+    pub leased: bool,
 }
 
 impl Ask {
+    /// A command as it is.
+    pub fn of(to: To, bytes: Vec<u8>, repeatable: bool) -> Ask {
+        Ask { to, bytes, skip: 0, repeatable, cluster: None, leased: false }
+    }
+
     /// One command to a slot.
     pub fn one<W: AsRef<[u8]>>(slot: u16, words: &[W], repeatable: bool) -> Ask {
-        Ask { to: To::Slot(slot), bytes: value::command(words), skip: 0, repeatable }
+        Ask::of(To::Slot(slot), value::command(words), repeatable)
     }
 
     /// Commands that a slot's node runs with nothing between them; the reply is EXEC's.
     pub fn batch(slot: u16, commands: &[Vec<u8>], repeatable: bool) -> Ask {
         let bytes = [b"*1\r\n$5\r\nMULTI\r\n", commands.concat().as_slice(), b"*1\r\n$4\r\nEXEC\r\n"].concat();
-        Ask { to: To::Slot(slot), bytes, skip: commands.len() as u32 + 1, repeatable }
+        Ask { skip: commands.len() as u32 + 1, ..Ask::of(To::Slot(slot), bytes, repeatable) }
     }
 }
 
@@ -216,9 +226,15 @@ impl Redis {
             // A reply that is there at once (no node, no time left) may have ended it.
             let Some(client) = self.clients.get_mut(key).filter(|client| client.errand.is_some()) else { return };
             let seq = client.ring.push(Kind::Part(number as u32 + 1), ask.to.slot(), now, None);
+            if ask.leased {
+                client.wait = Wait::Barrier;
+                client.purpose = Purpose::Block;
+            }
+            let cluster = ask.cluster.unwrap_or(cluster);
             let deadline = self.deadline(cluster, now);
             let near = if self.has_near { Mark::Writes } else { Mark::None };
-            let part = Pending { skip: ask.skip, batch: ask.skip, repeatable: ask.repeatable, ..Pending::of(key, seq, ask.to, resp) };
+            let part =
+                Pending { skip: ask.skip, batch: ask.skip, repeatable: ask.repeatable, leased: ask.leased, ..Pending::of(key, seq, ask.to, resp) };
             let pending = Pending { deadline, near, ..part };
             self.send(io, cluster, &ask.bytes, pending);
         }

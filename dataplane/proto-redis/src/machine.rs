@@ -8,6 +8,7 @@ use crate::frame::{self, Found, Frame};
 use crate::meters::ListenerMeters;
 use crate::near::{Flights, Mark};
 use crate::pipe::Pipe;
+use crate::rename::Renamed;
 use crate::ring::Tap;
 use crate::table::Table;
 use std::mem;
@@ -62,6 +63,10 @@ pub struct Redis {
     pub(crate) keys: Vec<u32>,
     /// The part of a split command being written; kept for its buffer.
     pub(crate) part: Vec<u8>,
+    /// Whether any listener has routes.
+    pub(crate) has_routes: bool,
+    /// The present command with the back end's names of its keys; kept for its buffers.
+    pub(crate) renamed: Renamed,
     /// What the access log wants to hear of the present command.
     pub(crate) tap: Option<Box<Tap>>,
     /// Errands under way that move data through this process.
@@ -93,6 +98,8 @@ impl Redis {
             scan: frame::Scan::default(),
             keys: Vec::new(),
             part: Vec::new(),
+            has_routes: false,
+            renamed: Renamed::default(),
             tap: None,
             heavy_errands: 0,
             has_near: false,

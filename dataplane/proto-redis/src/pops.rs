@@ -60,7 +60,7 @@ impl Pops {
         self.next += 1;
         Next::Ask(vec![match self.patience {
             Some(_) => Ask::batch(*slot, std::slice::from_ref(bytes), false),
-            None => Ask { to: crate::pipe::To::Slot(*slot), bytes: bytes.clone(), skip: 0, repeatable: false },
+            None => Ask::of(crate::pipe::To::Slot(*slot), bytes.clone(), false),
         }])
     }
 }

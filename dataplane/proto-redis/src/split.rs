@@ -55,12 +55,12 @@ impl Redis {
     }
 
     /// The head of a split command in the client's ring; what its parts have in common.
-    fn owe_head(&mut self, io: &dyn Io, key: Key, merge: Merge, parts: usize, repeatable: bool) -> Option<(usize, Pending)> {
+    pub(crate) fn owe_head(&mut self, io: &dyn Io, key: Key, merge: Merge, parts: usize, repeatable: bool) -> Option<(usize, Pending)> {
         self.owe(io, key, Kind::Head { merge, parts: parts as u32, left: parts as u32 }, To::Any, repeatable)
     }
 
     /// One of its parts behind it, counted from 0.
-    fn owe_part(&mut self, io: &dyn Io, key: Key, head: Pending, number: usize, to: To) -> Option<Pending> {
+    pub(crate) fn owe_part(&mut self, io: &dyn Io, key: Key, head: Pending, number: usize, to: To) -> Option<Pending> {
         let seq = self.clients.get_mut(key)?.ring.push(Kind::Part(number as u32 + 1), to.slot(), io.now(), None);
         Some(Pending { owner: Owner::Client(key, seq), to, ..head })
     }

@@ -88,6 +88,8 @@ pub struct Command {
     pub way: Way,
     /// The only key is word 1: by far the commonest case.
     pub first_word_is_key: bool,
+    /// It may name keys by patterns, which nobody knows before it runs.
+    pub is_pattern_user: bool,
     /// Whether repeating it changes neither what is stored nor the reply; see [`action::is_repeatable`].
     pub repeatable: bool,
     /// Whether its reply may be kept.
@@ -211,6 +213,7 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
         action: Action::Anywhere,
         way: Way::No,
         first_word_is_key: false,
+        is_pattern_user: matches!(name, "sort" | "sort_ro"),
         repeatable: false,
         near: NearRead::Never,
         writes: Writes::Nothing,

@@ -26,6 +26,8 @@ pub struct Transaction {
     queued: Vec<u8>,
     count: u32,
     place: Option<To>,
+    /// The back end of its keys, where the listener has several.
+    pub cluster: Option<usize>,
     watched: Option<To>,
     /// How many WATCHes the server has confirmed.
     pub confirmed: u32,

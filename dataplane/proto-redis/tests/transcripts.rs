@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use proto_redis::routes::{Route, Routes};
 use proto_redis::{ClusterConf, Conf, Credentials, ListenerConf, Redis, User};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,8 +42,16 @@ fn worker(with: &str) -> Sim {
         vec![]
     };
     let chain: Option<Arc<dyn Chain>> = if with.contains("rules") { Some(Arc::new(Rules)) } else { None };
-    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users, chain, routes: None };
-    let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)] };
+    let mut other = ClusterConf::new("other", &[("127.0.0.1", 7101)]);
+    other.single = true;
+    let routes = with.contains("routes").then(|| {
+        let routes = vec![Route::new(b"u:", Some(b"t7:"), &other.name, false), Route::new(b"s:", None, &other.name, false)];
+        Arc::new(Routes::new(routes, &cluster.name))
+    });
+    let mut clusters = vec![Arc::new(cluster)];
+    clusters.extend(routes.is_some().then(|| Arc::new(other)));
+    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users, chain, routes };
+    let conf = Conf { listeners: vec![Arc::new(listener)], clusters };
     let machine = Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() });
     Sim::new(Box::new(machine), Arc::new(conf))
 }
