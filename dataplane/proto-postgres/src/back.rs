@@ -82,7 +82,7 @@ impl Postgres {
                     break;
                 }
                 flush(io, server, to, bytes, &mut from, bytes.len());
-                to.inspect(|to| io.forward(server.key, *to, (total - rest.len()) as u64));
+                self.forward_rest(io, server, to, (total - rest.len()) as u64);
                 return (bytes.len(), Ok(Turn::On));
             }
             let Some(body) = rest.get(HEADER..total) else {
@@ -129,6 +129,14 @@ impl Postgres {
             resume(io, client);
         }
         (at, Ok(Turn::On))
+    }
+
+    /// The rest of a message, which the engine forwards as it comes.
+    fn forward_rest(&mut self, io: &mut dyn Io, server: &Server, to: Option<Key>, rest: u64) {
+        if let Some(backend) = self.backends.get_mut(server.backend) {
+            backend.received = backend.received.saturating_add(rest);
+        }
+        to.inspect(|to| io.forward(server.key, *to, rest));
     }
 
     /// One message against what is owed.
@@ -252,6 +260,7 @@ impl Postgres {
         if server.status != b'I' || !matches!(client.phase, ClientPhase::Ready) {
             return Turn::On;
         }
+        client.ended_transaction(io.now());
         if !client.session.suspects.is_none() && self.ask(io, server, client) {
             return Turn::On;
         }

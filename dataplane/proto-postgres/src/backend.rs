@@ -57,6 +57,8 @@ pub struct Backend {
     pub replicas: Vec<usize>,
     /// How a replica keeps up.
     pub pace: Pace,
+    /// Bytes of its servers.
+    pub received: u64,
     /// Gauges.
     pub meter: PoolMeter,
 }

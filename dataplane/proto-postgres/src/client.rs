@@ -187,6 +187,8 @@ pub struct Client {
     pub failed: Option<String>,
     /// When the oldest unanswered request began; 0: none.
     pub started: Nanos,
+    /// When the transaction of that began; 0: none has.
+    pub began: Nanos,
     /// The class of the latest request.
     pub class: Class,
     /// Its listener's counters.
@@ -252,6 +254,7 @@ impl Client {
             tapped: None,
             failed: None,
             started: 0,
+            began: 0,
             class: Class::Read,
             meter,
         }
@@ -291,6 +294,15 @@ impl Client {
     #[inline]
     pub fn splits(&self) -> bool {
         self.listener.database.reads.is_some() || self.placing.is_some()
+    }
+
+    /// Its transaction is over, and counted.
+    #[inline]
+    pub fn ended_transaction(&mut self, now: Nanos) {
+        if self.began > 0 {
+            self.meter.transaction(now.saturating_sub(self.began));
+            self.began = 0;
+        }
     }
 
     /// What ReadyForQuery says while no server is leased.

@@ -1,6 +1,6 @@
 //! Ends: of requests, clients, servers, configurations, and of the process.
 
-use crate::client::{Client, Phase};
+use crate::client::{Begun, Client, Phase};
 use crate::conf::Conf;
 use crate::error::Error;
 use crate::machine::Postgres;
@@ -21,6 +21,9 @@ impl Postgres {
             client.started = 0;
             client.is_repeated = false;
             self.log(client, took);
+        }
+        if client.server.is_none() && client.begun == Begun::No {
+            client.ended_transaction(io.now());
         }
     }
 
@@ -107,6 +110,7 @@ impl Postgres {
     /// Another configuration is in force.
     pub(crate) fn reconfigure(&mut self, io: &mut dyn Io, conf: Arc<Conf>) {
         self.conf = conf;
+        self.begin_stats(io);
         self.flows.clear();
         self.move_backends(io);
         for key in self.clients.keys() {

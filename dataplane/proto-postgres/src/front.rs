@@ -53,6 +53,7 @@ impl Postgres {
                 break false;
             }
         };
+        client.meter.receive(at as u64);
         if ended {
             self.end_client(io, client, Close::Flush);
             return Ok(bytes.len());
@@ -124,6 +125,7 @@ impl Postgres {
     fn whole(&mut self, io: &mut dyn Io, client: &mut Client, tag: u8, frame: &[u8], body: &[u8]) -> Result<Step, Fault> {
         if client.started == 0 {
             client.started = io.now().max(1);
+            client.began = if client.began == 0 { client.started } else { client.began };
         }
         if let Some(error) = client.refused.take() {
             client.placing = None;
@@ -182,6 +184,7 @@ impl Postgres {
         match client.server.filter(|_| !client.is_skipping) {
             Some(server) => {
                 self.keep_not(server);
+                client.meter.receive(rest);
                 io.forward(client.key, server, rest);
             }
             None => io.skip(client.key, rest),

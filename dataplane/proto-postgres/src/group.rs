@@ -88,6 +88,7 @@ impl Postgres {
             samples: Default::default(),
             replicas: Vec::new(),
             pace: Default::default(),
+            received: 0,
             meter: PoolMeter::new(&self.worker.metrics, &name),
         };
         if self.paused.contains(&database.name) {

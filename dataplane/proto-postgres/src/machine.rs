@@ -3,6 +3,7 @@
 //! A client or server is taken out of its array while it is worked on and put back afterwards, so that one may be changed together
 //! with the other and with the pools.
 
+use crate::admin::Stats;
 use crate::auth::Entropy;
 use crate::backend::Backend;
 use crate::client::{Client, Phase};
@@ -43,6 +44,8 @@ pub mod timer {
     pub const CHECK: u32 = 4;
     /// Another worker did not answer an admin.
     pub const ADMIN: u32 = 5;
+    /// A period of SHOW STATS is over; the others of the worker itself are those of its pools, by their number.
+    pub const STATS: u32 = u32::MAX;
 }
 
 /// PostgreSQL, one per process.
@@ -97,6 +100,7 @@ pub struct Postgres {
     pub(crate) pids: Arc<Pids>,
     /// Databases whose pools an admin has paused.
     pub(crate) paused: BTreeSet<Arc<str>>,
+    pub(crate) stats: Stats,
     pub(crate) is_draining: bool,
 }
 
@@ -124,6 +128,7 @@ impl Postgres {
             cancel_keys: HashMap::new(),
             pids,
             paused: BTreeSet::new(),
+            stats: Stats::default(),
             is_draining: false,
         }
     }
@@ -193,6 +198,7 @@ impl Postgres {
 
     fn none_event(&mut self, io: &mut dyn Io, event: Event<'_>) {
         match event {
+            Event::Timer(timer::STATS) => self.roll_stats(io),
             Event::Timer(backend) => self.backend_timer(io, backend as usize),
             Event::Mail(body) => self.mail(io, body),
             Event::Drain { .. } => self.drain(io),

@@ -1,5 +1,6 @@
 //! Counters. See `wire::metrics` for the names that every family has.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use wire::metrics::{Counter, Gauge, Histogram, Registry};
 use wire::{Class, Nanos};
@@ -11,6 +12,8 @@ pub struct ListenerMeter {
     requests: [Counter; 3],
     seconds: Histogram,
     reads: [Counter; 2],
+    transactions: Cell<(u64, Nanos)>,
+    received: Cell<u64>,
 }
 
 impl ListenerMeter {
@@ -28,7 +31,8 @@ impl ListenerMeter {
             labels.push(("role", role.into()));
             registry.counter("midstream_sql_reads_total", labels)
         });
-        ListenerMeter { reads, registry: registry.clone(), listener: listener.into(), requests, seconds }
+        let (transactions, received) = Default::default();
+        ListenerMeter { transactions, received, reads, registry: registry.clone(), listener: listener.into(), requests, seconds }
     }
 
     /// A request was answered.
@@ -45,6 +49,29 @@ impl ListenerMeter {
     /// Requests, and how long they took together.
     pub fn totals(&self) -> (u64, Nanos) {
         (self.requests.iter().map(Counter::get).sum(), self.seconds.sum())
+    }
+
+    /// A transaction has ended.
+    #[inline]
+    pub fn transaction(&self, took: Nanos) {
+        let (count, sum) = self.transactions.get();
+        self.transactions.set((count.wrapping_add(1), sum.saturating_add(took)));
+    }
+
+    /// Transactions, and how long they took together.
+    pub fn transactions(&self) -> (u64, Nanos) {
+        self.transactions.get()
+    }
+
+    /// Bytes of a client were worked off.
+    #[inline]
+    pub fn receive(&self, bytes: u64) {
+        self.received.set(self.received.get().saturating_add(bytes));
+    }
+
+    /// Bytes of clients.
+    pub fn received(&self) -> u64 {
+        self.received.get()
     }
 
     /// Where a read went that may go to a replica.

@@ -43,6 +43,9 @@ impl Postgres {
                 break;
             }
         }
+        if let Some(backend) = self.backends.get_mut(server.backend) {
+            backend.received = backend.received.saturating_add(at as u64);
+        }
         if server.is_doomed && server.is_idle && !server.is_closed {
             // It said that it ends itself: nobody gets it any more.
             self.backends.get_mut(server.backend).map(|backend| backend.pool.lost_idle(server.key));

@@ -95,6 +95,9 @@ def test_counts_and_settings(one: Mesh) -> None:
         stats = await boss.fetchrow("show stats")
         assert stats["total_query_count"] >= 12 and stats["total_server_assignment_count"] >= 12
         assert stats["total_query_time"] > 0
+        assert stats["total_xact_count"] >= 12 and stats["total_xact_time"] > 0
+        assert min(stats["total_received"], stats["total_sent"]) > 12 * len("select 1")
+        assert stats["avg_query_time"] > 0 and stats["avg_period"] > 0
         databases = await boss.fetchrow("show databases")
         assert (databases["name"], databases["pool_size"], databases["force_user"], databases["port"]) == ("shop", 4, "app", one.servers[0].port)
         assert databases["current_client_connections"] == 6
@@ -105,6 +108,23 @@ def test_counts_and_settings(one: Mesh) -> None:
         assert (await boss.fetchval("show version")).startswith("Midstream ")
         assert len(await boss.fetch("show help")) > 8
         await close(boss, *users)
+
+    asyncio.run(main())
+
+
+def test_a_transaction_counts_once_and_long_answers_count_whole(one: Mesh) -> None:
+    async def main() -> None:
+        boss, (user,) = await admin(one), await clients(one, 1)
+        await user.execute("select 1")
+        before = await boss.fetchrow("show stats")
+        async with user.transaction():
+            assert len(await user.fetchval("select repeat('x', 3000000)")) == 3_000_000
+            await user.execute("select 2")
+        after = await boss.fetchrow("show stats")
+        assert after["total_xact_count"] == before["total_xact_count"] + 1
+        assert after["total_query_count"] >= before["total_query_count"] + 4
+        assert 3_000_000 < after["total_sent"] - before["total_sent"] < 3_100_000
+        await close(boss, user)
 
     asyncio.run(main())
 

@@ -73,7 +73,9 @@ def transaction(dice: random.Random, twins: Twins) -> str:
 
 def temporary(dice: random.Random, twins: Twins) -> str:
     texts = ["create temp table tt (a int)", "create temporary table tt as select 1 as a", "select 1 as a into temp tt", "drop table pg_temp.tt"]
-    texts += ["insert into pg_temp.tt values (1)", "create table tt (a int)", "discard temp", "table pg_temp.tt", "drop table tt"]
+    texts += ["insert into pg_temp.tt values (1)", "discard temp", "table pg_temp.tt", "drop table tt"]
+    # A temporary one where the search_path says so; otherwise nobody else's, or one would wait for the other's transaction to end.
+    texts += [f"create table tt{twins.number} (a int)", f"drop table tt{twins.number}"]
     return dice.choice([*texts, "set search_path = pg_temp, public", "set local search_path = pg_temp"])
 
 

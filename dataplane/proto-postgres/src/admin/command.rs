@@ -89,9 +89,22 @@ const SERVERS: &[Column] = &[
 const STATS: &[Column] = &[
     text("database"),
     number("total_server_assignment_count", SUM),
+    number("total_xact_count", SUM),
     number("total_query_count", SUM),
+    number("total_received", SUM),
+    number("total_sent", SUM),
+    number("total_xact_time", SUM),
     number("total_query_time", SUM),
     number("total_wait_time", SUM),
+    number("avg_server_assignment_count", SUM),
+    number("avg_xact_count", SUM),
+    number("avg_query_count", SUM),
+    number("avg_recv", SUM),
+    number("avg_sent", SUM),
+    number("avg_xact_time", SUM),
+    number("avg_query_time", SUM),
+    number("avg_wait_time", SUM),
+    number("avg_period", MAX),
 ];
 
 const DATABASES: &[Column] = &[
@@ -125,7 +138,11 @@ impl Topic {
         (Topic::Pools, "POOLS", "each pool of server connections: clients and servers by state, the longest wait"),
         (Topic::Clients, "CLIENTS", "each client connection"),
         (Topic::Servers, "SERVERS", "each server connection"),
-        (Topic::Stats, "STATS", "what was done for each Database since the sidecar started; times in microseconds"),
+        (
+            Topic::Stats,
+            "STATS",
+            "what was done for each Database since the sidecar started, and on average in the last minute; times in microseconds",
+        ),
         (Topic::Databases, "DATABASES", "where each Database is, its sizes and limits"),
         (Topic::Lists, "LISTS", "how many there are of what"),
         (Topic::Config, "CONFIG", "the settings of pools and listeners"),

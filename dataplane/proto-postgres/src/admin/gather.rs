@@ -1,6 +1,7 @@
 //! The answer of all workers: asked by mail, and added up by the worker whose client asked.
 
 use super::command::{Command, Order, Topic};
+use super::stats;
 use super::table::{Table, Value};
 use crate::client::Client;
 use crate::machine::{Postgres, timer};
@@ -33,6 +34,9 @@ impl Pending {
         match &self.command {
             Command::Order(..) => self.table.rows.clear(),
             command => self.table.merge(command.columns()),
+        }
+        if self.command == Command::Show(Topic::Stats) {
+            stats::finish(&mut self.table.rows);
         }
         if !self.missing.is_empty() {
             self.table.warnings.push(format!("workers {:?} did not answer in time; their part is missing", self.missing));

@@ -8,6 +8,7 @@ mod command;
 mod gather;
 mod order;
 mod report;
+mod stats;
 mod table;
 
 use crate::client::{Client, Phase};
@@ -19,6 +20,7 @@ use crate::startup::MAX_NAME;
 use command::Command;
 use gather::Pending;
 use hashbrown::HashMap;
+pub use stats::Stats;
 use table::{Row, Table, data_row, describe};
 use wire::{Cursor, Fault, Io};
 

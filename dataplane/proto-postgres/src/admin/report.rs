@@ -23,7 +23,7 @@ impl Postgres {
             Topic::Pools => self.pools(io.now()),
             Topic::Clients => self.client_rows(io, own),
             Topic::Servers => self.servers.iter().filter_map(|(_, server)| self.server_row(io, server)).collect(),
-            Topic::Stats => self.stats(),
+            Topic::Stats => self.stats(io.now()),
             Topic::Databases => self.database_rows(),
             Topic::Lists => self.lists(own),
             Topic::Config => self.config_rows(),
@@ -123,26 +123,7 @@ impl Postgres {
         ])
     }
 
-    fn stats(&self) -> Vec<Row> {
-        let mut sums: BTreeMap<Arc<str>, [u64; 4]> = self.databases().keys().map(|name| (name.clone(), [0; 4])).collect();
-        for backend in &self.backends {
-            let Some(sum) = sums.get_mut(&backend.database.name) else { continue };
-            let (leases, waited) = backend.pool.totals();
-            sum[0] += leases;
-            sum[3] += waited / MICROS;
-        }
-        for (name, meter) in &self.meters {
-            let Some(listener) = self.conf.listeners.get(name) else { continue };
-            let Some(sum) = sums.get_mut(&listener.database.name) else { continue };
-            let (queries, took) = meter.totals();
-            sum[1] += queries;
-            sum[2] += took / MICROS;
-        }
-        let row = |(name, sum): (Arc<str>, [u64; 4])| [Value::from(&*name)].into_iter().chain(sum.map(Value::from)).collect();
-        sums.into_iter().map(row).collect()
-    }
-
-    fn databases(&self) -> BTreeMap<Arc<str>, Arc<Database>> {
+    pub(super) fn databases(&self) -> BTreeMap<Arc<str>, Arc<Database>> {
         self.conf.listeners.values().map(|listener| (listener.database.name.clone(), listener.database.clone())).collect()
     }
 
