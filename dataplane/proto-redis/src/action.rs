@@ -17,6 +17,8 @@ pub enum Merge {
     Counts,
     /// The sum of integers.
     Sum,
+    /// The highest of integers (PUBSUB NUMPAT: patterns are subscribed to on every master).
+    Highest,
     /// Element by element, the smaller integer (SCRIPT EXISTS: loaded everywhere).
     And,
     /// All the same: the first reply.
@@ -44,14 +46,16 @@ pub enum Action {
     Blocking,
     /// On a connection of its own while the words STREAMS and BLOCK are both there (XREAD, XREADGROUP); else like `Keyed`.
     MayBlock,
+    /// Subscriptions, on connections of the client's own.
+    Subscribe,
     /// A message, to the node where subscriptions are.
     Publish,
-    /// Subscriptions, on a connection of the client's own.
-    Subscribe,
     /// The cursor walks all masters.
     Scan,
     /// MULTI, EXEC, DISCARD, WATCH, UNWATCH.
     Transaction,
+    /// Shows what clients of this sidecar's listener ask.
+    Monitor,
     /// Answered here.
     Local,
     /// Never: why.
@@ -108,7 +112,8 @@ pub fn action_of(command: &Command) -> Action {
         "keys" => Action::Everywhere(Merge::Concat),
         "pubsub|numsub" | "pubsub|shardnumsub" => Action::Everywhere(Merge::Counts),
         "pubsub|channels" | "pubsub|shardchannels" => Action::Everywhere(Merge::Union),
-        "dbsize" | "pubsub|numpat" | "slowlog|len" | "commandlog|len" | "latency|reset" => Action::Everywhere(Merge::Sum),
+        "dbsize" | "slowlog|len" | "commandlog|len" | "latency|reset" => Action::Everywhere(Merge::Sum),
+        "pubsub|numpat" => Action::Everywhere(Merge::Highest),
         "slowlog|get" | "commandlog|get" | "latency|history" | "latency|latest" => Action::Everywhere(Merge::Concat),
         "slowlog|reset" | "commandlog|reset" | "config|resetstat" | "memory|purge" | "bgsave" | "bgrewriteaof" => Action::Everywhere(Merge::Same),
         "script|kill" | "function|kill" => Action::Everywhere(Merge::Succeeded),
@@ -120,13 +125,13 @@ pub fn action_of(command: &Command) -> Action {
             Action::Everywhere(Merge::Same)
         }
         "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" => Action::Subscribe,
-        "xread" | "xreadgroup" => Action::MayBlock,
         "publish" => Action::Publish,
+        "xread" | "xreadgroup" => Action::MayBlock,
         "time" | "lastsave" | "config|get" | "function|list" | "function|dump" | "function|stats" | "script|show" | "object|help" | "memory|help"
         | "xinfo|help" | "xgroup|help" | "script|help" | "function|help" | "config|help" | "pubsub|help" | "slowlog|help" | "latency|help"
         | "module|help" | "module|list" | "lolwut" => Action::Anywhere,
         "wait" | "waitaof" => Action::Refused(PINNED),
-        "monitor" => Action::Refused("it would show one node's traffic, all applications' alike; use a Tap on the listener"),
+        "monitor" => Action::Monitor,
         "sync" | "psync" | "replconf" => Action::Refused(REPLICATION),
         "move" | "swapdb" => Action::Refused("a cluster has only database 0"),
         _ if command.has("blocking") => Action::Blocking,

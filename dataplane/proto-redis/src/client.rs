@@ -5,8 +5,8 @@ use crate::errand::Running;
 use crate::frame;
 use crate::lease::{Lease, Purpose};
 use crate::limits;
-use crate::pubsub::Subscriptions;
 use crate::ring::Ring;
+use crate::subscriptions::Subscriptions;
 use crate::transaction::Transaction;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ pub(crate) struct Client {
     /// What a connection is being leased for.
     pub purpose: Purpose,
     /// Its subscriptions.
-    pub subscriptions: Subscriptions,
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// The command in several steps that runs for it.
     pub errand: Option<Box<Running>>,
     /// When it came, in nanoseconds of the worker.
@@ -126,7 +126,7 @@ impl Client {
             transaction: Transaction::default(),
             lease: None,
             purpose: Purpose::Block,
-            subscriptions: Subscriptions::default(),
+            subscriptions: None,
             errand: None,
             since: now,
         }
@@ -164,6 +164,16 @@ impl Client {
         self.retries.binary_search_by_key(&seq, Parked::seq).ok()
     }
 
+    /// Whether messages wait for the end of a reply.
+    pub fn has_messages(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|all| !all.waiting.is_empty())
+    }
+
+    /// Whether it has subscribed to anything.
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|all| all.is_active())
+    }
+
     /// Whether something besides its output follows from an answer.
     #[inline]
     pub fn needs_attention(&self) -> bool {
@@ -172,7 +182,7 @@ impl Client {
             || self.half_closed
             || self.closing
             || !self.ring.tapped.is_empty()
-            || self.subscriptions.is_waiting()
+            || self.has_messages()
             || !self.retries.is_empty()
     }
 

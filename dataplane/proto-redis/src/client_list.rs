@@ -113,7 +113,7 @@ impl Redis {
         let fits = |key: &Key| {
             let Some(client) = self.clients.get(*key) else { return false };
             let peer = io.peer(*key);
-            let kind = if client.subscriptions.is_active() { Kind::PubSub } else { Kind::Normal };
+            let kind = if client.is_subscriber() { Kind::PubSub } else { Kind::Normal };
             let user = client.identity.strip_prefix("user:").unwrap_or("default");
             Some(client.listener) == listener
                 && (chosen.ids.is_empty() || chosen.ids.contains(&client.id))

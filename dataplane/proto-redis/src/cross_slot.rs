@@ -35,9 +35,8 @@ pub enum Way {
 /// What the table tells of it. What cannot be told from key specifications is which commands carry a key with its time to live or an
 /// element from key to key: those are named.
 pub fn way_of(command: &Command) -> Way {
-    let is_script = command.acl.contains(&"@scripting");
     let is_several = command.keys.len() > 1 || command.keys.iter().any(|keys| !matches!(keys.find, Find::Range { last: 0, .. }));
-    if is_script || !is_several || command.has("admin") || command.acl.contains(&"@transaction") {
+    if command.is_script || !is_several || command.has("admin") || command.acl.contains(&"@transaction") {
         return Way::No;
     }
     match command.name {

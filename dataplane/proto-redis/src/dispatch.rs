@@ -5,6 +5,7 @@ use crate::client::Wait;
 use crate::frame::Frame;
 use crate::keys;
 use crate::machine::{Redis, Step};
+use crate::monitor;
 use crate::near::Mark;
 use crate::order::NO_SLOT;
 use crate::pipe::{Owner, Pending, To};
@@ -26,7 +27,7 @@ impl Redis {
             self.fail(io, key, "NOAUTH Authentication required.");
             return Step::Taken;
         }
-        if client.lease.is_some() && client.resp == 2 && self.is_subscribed_only(io, key, frame, command) {
+        if client.subscriptions.is_some() && client.resp == 2 && self.is_subscribed_only(io, key, frame, command) {
             return Step::Taken;
         }
         self.keys.clear();
@@ -44,9 +45,22 @@ impl Redis {
             }
         }
         self.count(key, command);
-        if !self.has_near || command.writes == Writes::Nothing {
-            return self.go(io, key, frame, command);
+        if command.is_script {
+            self.note_script(io, frame, command);
         }
+        let step = if !self.has_near || command.writes == Writes::Nothing {
+            self.go(io, key, frame, command)
+        } else {
+            self.act_on_near(io, key, frame, command)
+        };
+        if !self.watchers.is_empty() && step == Step::Taken {
+            self.show(io, key, frame, command);
+        }
+        step
+    }
+
+    /// A write, where replies are kept near: what it asks is marked.
+    fn act_on_near(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
         self.mark = Mark::Writes;
         let step = self.go(io, key, frame, command);
         self.mark = Mark::None;
@@ -77,7 +91,7 @@ impl Redis {
             Action::Split(merge, step) => self.split(io, key, frame, command, merge, step),
             Action::Everywhere(merge) => self.everywhere(io, key, frame, command, merge),
             Action::Anywhere => self.ask_for(io, key, frame.bytes, To::Any, is_repeatable(command, frame)),
-            Action::Publish => self.ask_for(io, key, frame.bytes, SUBSCRIPTIONS, false),
+            Action::Publish => self.ask_for(io, key, frame.bytes, To::Slot(SUBSCRIPTIONS), false),
             Action::Blocking => return self.blocking(io, key, frame, command),
             Action::MayBlock if (1..frame.len()).take_while(|index| !frame.is(*index, "streams")).any(|index| frame.is(index, "block")) => {
                 return self.blocking(io, key, frame, command);
@@ -85,6 +99,7 @@ impl Redis {
             Action::MayBlock => return self.keyed(io, key, frame, command),
             Action::Subscribe => return self.subscribe(io, key, frame, command),
             Action::Scan => return self.scan_cluster(io, key, frame),
+            Action::Monitor => return self.run(io, key, Box::new(monitor::Begin)),
             Action::Transaction => return self.transaction(io, key, frame, command),
             Action::Local => self.local(io, key, frame, command),
             Action::Refused(why) => self.refuse(io, key, command, why),

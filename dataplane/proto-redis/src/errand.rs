@@ -69,6 +69,8 @@ pub(crate) enum Next {
     Wait(Nanos),
     /// Nothing more: the client's reply.
     Answer(Vec<u8>),
+    /// Nothing more: the client sees from now on what others ask ([`crate::monitor`]). When the worker's time began, in microseconds.
+    Watch(u64),
 }
 
 impl Next {
@@ -212,6 +214,10 @@ impl Redis {
                 }
             },
             Next::Answer(reply) => self.end_errand(io, key, &reply),
+            Next::Watch(epoch) => {
+                self.end_errand(io, key, b"+OK\r\n");
+                self.watch_listener(io, key, epoch);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::ring::Kind;
 use crate::table::Command;
 use crate::topology;
 use crate::upstream::printable;
-use wire::{Close, Io, Key, MILLIS, Nanos};
+use wire::{Io, Key, MILLIS, Nanos};
 
 /// The pause before a leased command follows a slot that moves.
 const FOLLOW_AFTER: Nanos = 20 * MILLIS;
@@ -26,8 +26,6 @@ pub enum Purpose {
     Exec,
     /// A command may block on it.
     Block,
-    /// Messages come on it.
-    Subscribe,
     /// A large reply comes on it, no faster than the client reads.
     Pace,
 }
@@ -51,7 +49,7 @@ impl Redis {
         }
         let Some(client) = self.clients.get(key) else { return Step::Taken };
         if client.lease.is_some() {
-            self.fail(io, key, "ERR midstream: a blocking command while keys are watched or channels subscribed needs a second client");
+            self.fail(io, key, "ERR midstream: a blocking command while keys are watched needs a second client");
             return Step::Taken;
         }
         match self.place(key, frame) {
@@ -145,7 +143,7 @@ impl Redis {
         let Some(lease) = client.lease.take() else { return };
         io.unlink(lease.pipe);
         let Some(pipe) = self.pipes.get_mut(lease.pipe) else { return };
-        let clean = pipe.fifo.is_empty() && pipe.state == State::Ready && !pipe.retired && lease.purpose != Purpose::Subscribe;
+        let clean = pipe.fifo.is_empty() && pipe.state == State::Ready && !pipe.retired;
         let (cluster, node, resp) = (pipe.cluster, pipe.node, pipe.resp);
         let Some(Some(known)) = self.clusters.get_mut(cluster) else { return };
         let idle = &mut known.nodes[usize::from(node)].idle[usize::from(resp == 3)];
@@ -272,14 +270,15 @@ impl Redis {
 
     /// A leased connection is gone.
     pub(crate) fn lease_lost(&mut self, io: &mut dyn Io, key: Key, pipe: Key) {
+        if self.feed_lost(io, key, pipe) {
+            return;
+        }
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(lease) = client.lease.filter(|lease| lease.pipe == pipe) else { return };
         client.lease = None;
         client.wait = Wait::No;
         match lease.purpose {
             Purpose::Watch => client.transaction.broken = client.transaction.is_watching(),
-            // A client notices a closed connection and subscribes again; silence it would not notice.
-            Purpose::Subscribe => return self.close_client(io, key, Close::Flush),
             Purpose::Exec | Purpose::Block | Purpose::Pace => {}
         }
         self.resume(io, key);

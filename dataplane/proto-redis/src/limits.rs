@@ -90,3 +90,16 @@ pub const MAX_CROSS_SLOT_WORDS: usize = 4000;
 
 /// One reply of SCAN, which has to be whole before its cursor can be told: a million keys of 64 bytes.
 pub const MAX_SCAN: usize = 64 * 1024 * 1024;
+
+/// Lines that a client of MONITOR has not read; what comes beyond it is not shown.
+pub const MAX_MONITOR_BACKLOG: usize = 1024 * 1024;
+
+/// One line of MONITOR; the rest of a longer command is not shown.
+pub const MAX_MONITOR_LINE: usize = 16 * 1024;
+
+/// One script, all of them and their number, as far as they are remembered to be loaded where they are missing.
+pub const MAX_SCRIPT: usize = 256 * 1024;
+/// See [`MAX_SCRIPT`].
+pub const MAX_SCRIPTS: usize = 4 * 1024 * 1024;
+/// See [`MAX_SCRIPT`].
+pub const MAX_SCRIPT_COUNT: usize = 4096;

@@ -132,7 +132,7 @@ impl Redis {
             }
             client.name = name.to_vec();
         }
-        if version.is_some_and(|version| version != client.resp) && client.lease.is_some() {
+        if version.is_some_and(|version| version != client.resp) && (client.lease.is_some() || client.is_subscriber()) {
             return self.fail(io, key, "ERR midstream: the RESP version cannot change while keys are watched or channels subscribed");
         }
         client.resp = version.unwrap_or(client.resp);
@@ -160,13 +160,14 @@ impl Redis {
     fn reset(&mut self, io: &mut dyn Io, key: Key) {
         self.unwatch(io, key);
         self.give_back(io, key);
+        self.end_subscriptions(io, key);
+        self.unwatch_listener(io, key);
         let users = self.users(key);
         if let Some(client) = self.clients.get_mut(key) {
             client.resp = 2;
             client.name.clear();
             client.known = users == 0;
             client.identity = ANONYMOUS.into();
-            client.subscriptions = Default::default();
         }
         self.answer(io, key, b"+RESET\r\n");
     }

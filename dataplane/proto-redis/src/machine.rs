@@ -6,10 +6,13 @@ use crate::conf::{Conf, ListenerConf};
 use crate::errand::TIMER_ERRAND;
 use crate::frame::{self, Found, Frame};
 use crate::meters::ListenerMeters;
+use crate::monitor::Watchers;
 use crate::near::{Flights, Mark};
 use crate::pipe::Pipe;
+use crate::pubsub::TIMER_REHOME;
 use crate::rename::Renamed;
 use crate::ring::Tap;
+use crate::scripts::{self, Scripts};
 use crate::table::Table;
 use std::mem;
 use std::sync::Arc;
@@ -79,6 +82,10 @@ pub struct Redis {
     pub(crate) flights: Flights,
     /// The kept reply being delivered; kept for its buffer.
     pub(crate) near_reply: Vec<u8>,
+    /// Clients that see what others ask.
+    pub(crate) watchers: Watchers,
+    /// What to load where it is missing.
+    pub(crate) scripts: Scripts,
 }
 
 impl Redis {
@@ -106,6 +113,8 @@ impl Redis {
             mark: Mark::None,
             flights: Flights::default(),
             near_reply: Vec::new(),
+            watchers: Watchers::default(),
+            scripts: Scripts::default(),
         }
     }
 
@@ -204,7 +213,7 @@ impl Redis {
             self.tell(io.now(), key, taps);
         }
         let Some(client) = self.clients.get(key) else { return };
-        if client.subscriptions.is_waiting() {
+        if client.has_messages() {
             self.send_messages(io, key);
         }
         self.advance(io, key);
@@ -250,6 +259,8 @@ impl Redis {
 
     fn forget_client(&mut self, io: &mut dyn Io, key: Key) {
         self.give_back(io, key);
+        self.end_subscriptions(io, key);
+        self.unwatch_listener(io, key);
         self.drop_retries(key);
         if let Some(mut client) = self.clients.remove(key) {
             self.drop_errand(&mut client);
@@ -299,6 +310,7 @@ impl Protocol for Redis {
     fn event(&mut self, io: &mut dyn Io, key: Key, side: Side, event: Event<'_>) {
         match (event, side) {
             (Event::Timer(timer), _) if key == Key::NONE => self.timer(io, timer),
+            (Event::Timer(TIMER_REHOME), Side::Client) => self.rehome(io, key),
             (Event::Timer(TIMER_ERRAND), Side::Client) => self.errand_timer(io, key),
             (Event::Timer(_), Side::Client) => self.delay_over(io, key),
             (Event::HalfClosed, Side::Client) => {
@@ -316,6 +328,8 @@ impl Protocol for Redis {
                 };
                 self.lost(io, key, &why);
             }
+            (Event::Mail([scripts::FLUSHED]), _) => self.scripts.forget(),
+            (Event::Mail(body), _) => self.mail_of_watchers(io, body),
             (Event::Drain { .. }, _) => self.drain(io),
             _ => {}
         }

@@ -18,6 +18,7 @@ pub fn write<'a>(merge: Merge, parts: impl Iterator<Item = &'a [u8]> + Clone, ou
         Merge::Union => union(parts, out),
         Merge::Counts => counts(parts, out),
         Merge::Sum => sum(parts, out),
+        Merge::Highest => highest(parts, out),
         Merge::And => and(parts, out),
         Merge::Same => parts.take(1).map(|part| out.extend_from_slice(part)).next(),
         Merge::NotNull => not_null(parts, out),
@@ -54,6 +55,12 @@ fn sum<'a>(parts: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) -> Option<(
         sum = sum.checked_add(header(part, b':')?.0)?;
     }
     integer(out, sum);
+    Some(())
+}
+
+fn highest<'a>(parts: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) -> Option<()> {
+    let numbers: Option<Vec<i64>> = parts.map(|part| Some(header(part, b':')?.0)).collect();
+    integer(out, numbers?.into_iter().max()?);
     Some(())
 }
 
@@ -184,6 +191,7 @@ mod tests {
     #[test]
     fn merges() {
         assert_eq!(merged(Merge::Sum, &[":1\r\n", ":-3\r\n"]), ":-2\r\n");
+        assert_eq!(merged(Merge::Highest, &[":1\r\n", ":3\r\n"]), ":3\r\n");
         assert_eq!(merged(Merge::Concat, &["*1\r\n$1\r\na\r\n", "*0\r\n", "*2\r\n:1\r\n:2\r\n"]), "*3\r\n$1\r\na\r\n:1\r\n:2\r\n");
         assert_eq!(merged(Merge::And, &["*2\r\n:1\r\n:0\r\n", "*2\r\n:1\r\n:1\r\n"]), "*2\r\n:1\r\n:0\r\n");
         assert_eq!(merged(Merge::Same, &["+OK\r\n", "+OK\r\n"]), "+OK\r\n");

@@ -1,88 +1,50 @@
-//! Subscriptions, on a connection of the client's own: messages are passed on as they come, between replies, never inside one.
+//! Subscriptions: messages are passed on as they come, between replies, never inside one.
+//!
+//! ```text
+//!  a channel, a pattern  where slot 0 is, and there messages are published
+//!  key space events      at every master, which tells of its own keys; also a pattern that may mean them
+//!  a shard channel       at the master of its slot, as in every cluster
+//! ```
+//! When a master is lost or slots move, what was subscribed there is subscribed where it belongs now; the client does not notice, as on one
+//! server that was busy for a moment. If that cannot be had within the back end's deadline, the client is closed.
 //! Source: <https://redis.io/docs/latest/develop/interact/pubsub/>.
 
+use crate::client::Client;
+use crate::cluster::NOBODY;
 use crate::frame::{Frame, number};
-use crate::lease::Purpose;
 use crate::limits;
 use crate::machine::{Redis, Step};
-use crate::merge::{bulk, integer};
-use crate::pipe::To;
+use crate::merge::bulk;
+use crate::slot::slot_of;
+use crate::subscriptions::{Kind, Name};
 use crate::table::Command;
-use std::collections::BTreeSet;
-use wire::{Close, Io, Key};
+use crate::value;
+use wire::{Close, Io, Key, MILLIS, Nanos};
 
-/// Where channels and patterns are subscribed, and messages published: where slot 0 is. Nodes pass messages on to each other, but in no common
-/// order, and count the receivers of their own; on one node messages keep their order and PUBLISH answers all receivers, as on one server.
-pub(crate) const SUBSCRIPTIONS: To = To::Slot(0);
+/// The timer of a client whose subscriptions have no node.
+pub(crate) const TIMER_REHOME: u32 = 2;
+/// How often a node is looked for.
+const REHOME_EVERY: Nanos = 50 * MILLIS;
 
-/// What a client has subscribed to.
-#[derive(Default, Debug)]
-pub struct Subscriptions {
-    /// SUBSCRIBE, PSUBSCRIBE or SSUBSCRIBE by the first letter of the kind, and the channel or pattern.
-    active: BTreeSet<(u8, Vec<u8>)>,
-    /// Channels that were asked for and not confirmed yet: what is asked behind the last UNSUBSCRIBE still comes on this connection.
-    asked: usize,
-    /// Channels that were given up by name, not confirmed yet.
-    given_up: usize,
-    /// Messages that wait for the end of a reply under way.
-    waiting: Vec<u8>,
-    /// The beginning of a message that is not complete.
-    partial: Vec<u8>,
+/// The slot whose master has channels and patterns, and gets what is published. Nodes pass messages on to each other, but in no common order,
+/// and count the receivers of their own; on one node messages keep their order and PUBLISH answers all receivers, as on one server.
+pub(crate) const SUBSCRIPTIONS: u16 = 0;
+
+const KEY_SPACE: &[u8] = b"__key";
+
+/// Whether every node tells of its own keys on that channel.
+fn is_key_space(channel: &[u8]) -> bool {
+    channel.starts_with(KEY_SPACE)
 }
 
-impl Subscriptions {
-    /// Whether anything is subscribed.
-    pub fn is_active(&self) -> bool {
-        !self.active.is_empty()
-    }
-
-    /// Whether messages wait.
-    pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Notes what a command will be answered with.
-    fn told(&mut self, command: &Command, channels: usize) {
-        let count = if command.name.contains("unsubscribe") { &mut self.given_up } else { &mut self.asked };
-        *count = count.saturating_add(channels);
-    }
-
-    /// A confirmation changes what is subscribed; whether nothing is left, and nothing to come.
-    fn confirmed(&mut self, message: &[u8]) -> bool {
-        if message.first() == Some(&b'-') {
-            // Refused as a whole; which one of several cannot be told.
-            (self.asked, self.given_up) = (0, 0);
-            return self.active.is_empty();
-        }
-        let Some((kind, channel)) = confirmation(message) else { return false };
-        let (letter, unsubscribed) = match kind {
-            b"subscribe" => (b'c', false),
-            b"psubscribe" => (b'p', false),
-            b"ssubscribe" => (b's', false),
-            b"unsubscribe" => (b'c', true),
-            b"punsubscribe" => (b'p', true),
-            b"sunsubscribe" => (b's', true),
-            _ => return false,
-        };
-        if unsubscribed {
-            self.active.remove(&(letter, channel.to_vec()));
-            self.given_up = self.given_up.saturating_sub(1);
-        } else {
-            self.asked = self.asked.saturating_sub(1);
-            self.active.insert((letter, channel.to_vec()));
-        }
-        unsubscribed && self.active.is_empty() && self.asked == 0 && self.given_up == 0
-    }
+/// Whether a pattern may mean key space channels.
+fn may_mean_key_space(pattern: &[u8]) -> bool {
+    let special = pattern.iter().position(|byte| b"*?[\\".contains(byte)).unwrap_or(pattern.len());
+    let literal = &pattern[..special];
+    KEY_SPACE.starts_with(literal) || literal.starts_with(KEY_SPACE)
 }
 
-/// Kind and channel of a message of three elements.
-fn confirmation(message: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (3, next) = number(message, 1, "").ok()?? else { return None };
-    let (kind, next) = text(message, next)?;
-    let (channel, _) = text(message, next)?;
-    Some((kind, channel))
-}
-
+/// A string of a message, and where the next begins.
 fn text(message: &[u8], at: usize) -> Option<(&[u8], usize)> {
     if message.get(at) == Some(&b'_') {
         return Some((b"", at + 3));
@@ -92,11 +54,19 @@ fn text(message: &[u8], at: usize) -> Option<(&[u8], usize)> {
     Some((message.get(start..start.checked_add(length)?)?, start + length + 2))
 }
 
+/// The kind of a message, what it names first, and what second.
+fn parts(message: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (count, next) = number(message, 1, "").ok()??;
+    let (kind, next) = text(message, next)?;
+    let (first, next) = text(message, next)?;
+    let second = if count > 3 { text(message, next)?.0 } else { b"" };
+    Some((kind, first, second))
+}
+
 impl Redis {
     /// Whether a RESP2 client has subscribed and may not use the command; it is answered then.
     pub(crate) fn is_subscribed_only(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) -> bool {
-        let subscribed = self.clients.get(key).and_then(|client| client.lease).is_some_and(|lease| lease.purpose == Purpose::Subscribe);
-        if !subscribed
+        if !self.clients.get(key).is_some_and(Client::is_subscriber)
             || matches!(command.name, "subscribe" | "psubscribe" | "ssubscribe" | "unsubscribe" | "punsubscribe" | "sunsubscribe" | "quit" | "reset")
         {
             return false;
@@ -121,63 +91,101 @@ impl Redis {
         if self.must_empty_ring(key) {
             return self.wait_for_ring(io, key);
         }
+        let Some((kind, subscribe)) = Kind::of(command.name.as_bytes()) else { return Step::Taken };
         let Some(client) = self.clients.get_mut(key) else { return Step::Taken };
-        let (cluster, lease) = (client.cluster, client.lease);
-        match lease {
-            Some(lease) if lease.purpose != Purpose::Subscribe => {
-                self.fail(io, key, "ERR midstream: WATCH and subscriptions need a connection each; use two clients");
-                return Step::Taken;
+        let all = client.subscriptions.get_or_insert_default();
+        let mut names: Vec<Name> = (1..frame.len()).map(|index| (kind, frame.word(index).to_vec())).collect();
+        if names.is_empty() {
+            names.extend(all.wanted.keys().filter(|(of, _)| *of == kind).cloned());
+        }
+        if names.is_empty() {
+            all.expect(kind, None, subscribe, 0);
+        }
+        for name in names {
+            if subscribe {
+                self.want(io, key, &name);
+            } else {
+                self.leave(io, key, &name);
             }
-            None if command.name.contains("unsubscribe") => {
-                self.nothing_subscribed(io, key, frame, command);
-                return Step::Taken;
-            }
-            _ => {}
         }
-        let to = match self.place(key, frame) {
-            Ok(to) if command.name == "ssubscribe" => to,
-            Ok(_) => SUBSCRIPTIONS,
-            Err(error) => {
-                self.fail(io, key, error);
-                return Step::Taken;
-            }
-        };
-        let node = self.clusters.get_mut(cluster).and_then(Option::as_mut).map_or(crate::cluster::NOBODY, |known| known.pick(to, io.now()));
-        if let Some(client) = self.clients.get_mut(key) {
-            client.purpose = Purpose::Subscribe;
-        }
-        let Some(pipe) = lease.map(|lease| lease.pipe).or_else(|| self.lease(io, key, cluster, node)) else {
-            self.fail(io, key, "CLUSTERDOWN midstream: no node could be reached to subscribe on");
-            return Step::Taken;
-        };
-        let Some(connection) = self.pipes.get_mut(pipe) else { return Step::Taken };
-        if command.name == "ssubscribe" && connection.node != node && lease.is_some() {
-            self.fail(io, key, "CROSSSLOT midstream: the shard channels of one connection must be on one node; use a client per node");
-            return Step::Taken;
-        }
-        connection.subscriber = true;
-        connection.tell(io, pipe, frame.bytes);
-        if let Some(client) = self.clients.get_mut(key) {
-            client.subscriptions.told(command, frame.len() - 1);
-        }
+        self.tell_confirmations(io, key);
         Step::Taken
     }
 
-    /// Unsubscribing from what was never subscribed is confirmed all the same.
-    fn nothing_subscribed(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) {
-        let resp = self.clients.get(key).map_or(2, |client| client.resp);
-        let mut reply = Vec::new();
-        for index in 1..frame.len().max(2) {
-            reply.extend_from_slice(if resp == 3 { b">3\r\n" } else { b"*3\r\n" });
-            bulk(&mut reply, command.name.as_bytes());
-            match (frame.len(), resp) {
-                (1, 3) => reply.extend_from_slice(b"_\r\n"),
-                (1, _) => reply.extend_from_slice(b"$-1\r\n"),
-                _ => bulk(&mut reply, frame.word(index)),
-            }
-            integer(&mut reply, 0);
+    /// Channels belong to the listener's own back end, whatever routes its keys have.
+    fn base_of(&self, key: Key) -> usize {
+        let listener = self.clients.get(key).and_then(|client| self.listeners.get(client.listener));
+        listener.and_then(Option::as_ref).map_or(usize::MAX, |listener| listener.cluster)
+    }
+
+    /// The nodes where it is heard.
+    fn homes(&self, cluster: usize, (kind, name): &Name) -> Vec<u16> {
+        let Some(Some(known)) = self.clusters.get(cluster) else { return Vec::new() };
+        let slot = match kind {
+            Kind::Channel if is_key_space(name) => return known.masters.clone(),
+            Kind::Pattern if may_mean_key_space(name) => return known.masters.clone(),
+            Kind::Channel | Kind::Pattern => SUBSCRIPTIONS,
+            Kind::Shard => slot_of(name),
+        };
+        Some(known.owner(slot)).filter(|owner| *owner != NOBODY).into_iter().collect()
+    }
+
+    fn want(&mut self, io: &mut dyn Io, key: Key, name: &Name) {
+        let Some(client) = self.clients.get(key) else { return };
+        let known = client.subscriptions.as_ref().is_some_and(|all| all.wanted.contains_key(name));
+        let homes = if known { Vec::new() } else { self.homes(self.base_of(key), name) };
+        let feeds: Vec<(u16, Key)> = homes.iter().filter_map(|node| Some((*node, self.feed_of(io, key, *node)?))).collect();
+        let missing = !known && (feeds.is_empty() || feeds.len() < homes.len());
+        let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) else { return };
+        let number = all.expect(name.0, Some(&name.1), true, feeds.len() + usize::from(missing && feeds.is_empty()));
+        if !known {
+            all.wanted.insert(name.clone(), feeds.iter().map(|(node, _)| *node).collect());
         }
-        self.answer(io, key, &reply);
+        for (_, pipe) in feeds {
+            self.ask_feed(io, key, pipe, name, true, Some(number));
+        }
+        if missing {
+            self.homeless(io, key);
+        }
+    }
+
+    fn leave(&mut self, io: &mut dyn Io, key: Key, name: &Name) {
+        let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) else { return };
+        let nodes = all.wanted.remove(name).unwrap_or_default();
+        let pipes: Vec<Key> = all.feeds.iter().filter(|feed| nodes.contains(&feed.node)).map(|feed| feed.pipe).collect();
+        let number = all.expect(name.0, Some(&name.1), false, pipes.len());
+        for pipe in pipes {
+            self.ask_feed(io, key, pipe, name, false, Some(number));
+        }
+    }
+
+    fn ask_feed(&mut self, io: &mut dyn Io, key: Key, pipe: Key, name: &Name, subscribe: bool, number: Option<u64>) {
+        let words = [name.0.word(subscribe).to_ascii_uppercase().into_bytes(), name.1.clone()];
+        if let Some(connection) = self.pipes.get_mut(pipe) {
+            connection.tell(io, pipe, &value::command(&words));
+        }
+        if let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) {
+            all.asked(pipe, name, subscribe, number);
+        }
+    }
+
+    /// The client's connection to a node, made if there is none.
+    fn feed_of(&mut self, io: &mut dyn Io, key: Key, node: u16) -> Option<Key> {
+        let client = self.clients.get(key)?;
+        let (cluster, resp) = (self.base_of(key), client.resp);
+        if let Some(feed) = client.subscriptions.as_ref()?.feeds.iter().find(|feed| feed.node == node) {
+            return Some(feed.pipe);
+        }
+        let known = |redis: &Redis| redis.clusters.get(cluster)?.as_ref()?.nodes.get(usize::from(node)).map(|node| node.leases);
+        if known(self)? >= limits::MAX_LEASES {
+            return None;
+        }
+        let pipe = self.dial(io, cluster, node, resp, Some(key))?;
+        self.clusters.get_mut(cluster)?.as_mut()?.nodes.get_mut(usize::from(node))?.leases += 1;
+        self.pipes.get_mut(pipe)?.subscriber = true;
+        self.clients.get_mut(key)?.subscriptions.as_mut()?.add_feed(node, pipe);
+        self.count_connections(cluster);
+        Some(pipe)
     }
 
     /// A message, or a piece of one. On a shared connection nobody asked for it.
@@ -187,39 +195,186 @@ impl Redis {
         if connection.lease.is_none() {
             return self.near_push(pipe, piece, done);
         }
+        let node = connection.node;
         let Some(key) = connection.lease.filter(|_| connection.subscriber) else { return };
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let subscriptions = &mut client.subscriptions;
-        if !done || !subscriptions.partial.is_empty() {
-            subscriptions.partial.extend_from_slice(piece);
+        let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) else { return };
+        let waiting = all.waiting.len();
+        let Some(feed) = all.feed(pipe) else { return };
+        if !done || !feed.partial.is_empty() {
+            feed.partial.extend_from_slice(piece);
         }
-        if subscriptions.partial.len() + subscriptions.waiting.len() > limits::MAX_MESSAGES {
+        if feed.partial.len() + waiting > limits::MAX_MESSAGES {
             return self.close_client(io, key, Close::Abort);
         }
         if !done {
             return;
         }
-        let whole = std::mem::take(&mut subscriptions.partial);
-        let message = if whole.is_empty() { piece } else { &whole };
-        let left = subscriptions.confirmed(message);
+        let whole = std::mem::take(&mut feed.partial);
+        self.whole_message(io, key, pipe, node, if whole.is_empty() { piece } else { &whole });
+    }
+
+    fn whole_message(&mut self, io: &mut dyn Io, key: Key, pipe: Key, node: u16, message: &[u8]) {
+        let cluster = self.base_of(key);
+        let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) else { return };
+        if message.first() == Some(&b'-') {
+            all.confirm(pipe, None, Some(message));
+            return self.tell_confirmations(io, key);
+        }
+        let Some((word, first, second)) = parts(message) else { return };
+        if let Some((kind, subscribe)) = Kind::of(word) {
+            let name = (kind, first.to_vec());
+            if all.confirm(pipe, Some((&name, subscribe)), None) {
+                return self.tell_confirmations(io, key);
+            }
+            // The node gives the channel up: its slot is moving.
+            if let Some(nodes) = all.wanted.get_mut(&name).filter(|_| !subscribe) {
+                nodes.retain(|known| *known != node);
+                self.refresh(io, cluster);
+                self.homeless(io, key);
+            }
+            return;
+        }
+        let channel = if word == b"pmessage" { second } else { first };
+        let owner = self.clusters.get(cluster).and_then(Option::as_ref).map_or(NOBODY, |known| known.owner(SUBSCRIPTIONS));
+        if word == b"smessage" || is_key_space(channel) || owner == node {
+            self.push(io, key, message);
+        }
+    }
+
+    fn tell_confirmations(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(all) = client.subscriptions.as_mut() else { return };
+        let told = all.confirmations(client.resp);
+        let over = all.is_over();
+        if !told.is_empty() {
+            self.push(io, key, &told);
+        }
+        if over {
+            self.end_subscriptions(io, key);
+        }
+    }
+
+    /// Sends what is no reply, at once or at the end of the reply under way.
+    pub(crate) fn push(&mut self, io: &mut dyn Io, key: Key, message: &[u8]) {
+        let Some(client) = self.clients.get_mut(key) else { return };
         if client.ring.is_mid_reply() {
-            client.subscriptions.waiting.extend_from_slice(message);
+            client.subscriptions.get_or_insert_default().waiting.extend_from_slice(message);
         } else {
             io.out(key).extend_from_slice(message);
-        }
-        if left {
-            self.give_back(io, key);
-        } else if io.backlog(key) > limits::MAX_MESSAGES {
-            self.close_client(io, key, Close::Abort);
+            if io.backlog(key) > limits::MAX_MESSAGES {
+                self.close_client(io, key, Close::Abort);
+            }
         }
     }
 
     /// The reply under way is complete: what waited for that goes out.
     pub(crate) fn send_messages(&mut self, io: &mut dyn Io, key: Key) {
-        if let Some(client) = self.clients.get_mut(key)
-            && !client.ring.is_mid_reply()
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if !client.ring.is_mid_reply()
+            && let Some(all) = &mut client.subscriptions
         {
-            io.out(key).extend_from_slice(&std::mem::take(&mut client.subscriptions.waiting));
+            io.out(key).extend_from_slice(&std::mem::take(&mut all.waiting));
+        }
+    }
+
+    /// Nothing is subscribed any more, or the client is gone.
+    pub(crate) fn end_subscriptions(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) else { return };
+        let ended = std::mem::take(&mut **all);
+        all.waiting = ended.waiting;
+        io.disarm(key, TIMER_REHOME);
+        ended.feeds.into_iter().for_each(|feed| self.close_pipe(io, feed.pipe));
+    }
+
+    /// A feed is gone; whether it was one.
+    pub(crate) fn feed_lost(&mut self, io: &mut dyn Io, key: Key, pipe: Key) -> bool {
+        let all = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut());
+        if !all.is_some_and(|all| all.lose(pipe)) {
+            return false;
+        }
+        self.tell_confirmations(io, key);
+        self.homeless(io, key);
+        true
+    }
+
+    /// Something may be subscribed nowhere: a node is looked for, soon.
+    fn homeless(&mut self, io: &mut dyn Io, key: Key) {
+        let now = io.now();
+        if let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) {
+            all.homeless.get_or_insert(now);
+            io.arm(key, TIMER_REHOME, now + REHOME_EVERY);
+        }
+    }
+
+    /// Who has which slot has changed.
+    pub(crate) fn rehome_all(&mut self, io: &mut dyn Io, cluster: usize) {
+        for key in self.clients.keys() {
+            if self.clients.get(key).is_some_and(|client| client.subscriptions.is_some()) && self.base_of(key) == cluster {
+                self.rehome(io, key);
+            }
+        }
+    }
+
+    /// Subscribes what is wanted where it belongs, and no longer where it does not.
+    pub(crate) fn rehome(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(client) = self.clients.get(key) else { return };
+        let (cluster, Some(all)) = (self.base_of(key), client.subscriptions.as_ref()) else { return };
+        let (since, wanted) = (all.homeless, all.wanted.clone());
+        let mut complete = true;
+        for (name, nodes) in wanted {
+            let homes = self.homes(cluster, &name);
+            complete &= !homes.is_empty();
+            let mut owed = nodes.is_empty().then(|| self.owed(key, &name)).flatten();
+            for node in homes.iter().filter(|node| !nodes.contains(node)) {
+                match self.feed_of(io, key, *node) {
+                    Some(pipe) => {
+                        self.ask_feed(io, key, pipe, &name, true, owed.take());
+                        self.note_home(key, &name, *node, true);
+                    }
+                    None => complete = false,
+                }
+            }
+            for node in nodes.iter().filter(|node| !homes.is_empty() && !homes.contains(node)) {
+                if let Some(pipe) = self.feed_of(io, key, *node) {
+                    self.ask_feed(io, key, pipe, &name, false, None);
+                }
+                self.note_home(key, &name, *node, false);
+            }
+        }
+        let deadline = self.deadline(cluster, since.unwrap_or(io.now()));
+        let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) else { return };
+        if complete {
+            all.homeless = None;
+        } else if io.now() >= deadline {
+            self.close_client(io, key, Close::Flush);
+        } else {
+            self.homeless(io, key);
+            self.refresh(io, cluster);
+        }
+    }
+
+    fn owed(&self, key: Key, name: &Name) -> Option<u64> {
+        self.clients.get(key)?.subscriptions.as_ref()?.owed(name)
+    }
+
+    fn note_home(&mut self, key: Key, name: &Name, node: u16, is_home: bool) {
+        let all = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut());
+        let Some(nodes) = all.and_then(|all| all.wanted.get_mut(name)) else { return };
+        nodes.retain(|known| *known != node);
+        nodes.extend(is_home.then_some(node));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_that_may_mean_key_space_events() {
+        for (pattern, may) in
+            [("*", true), ("__key*", true), ("_?key*", true), ("__keyevent@0__:set", true), ("news*", false), ("_", true), ("__news*", false)]
+        {
+            assert_eq!(may_mean_key_space(pattern.as_bytes()), may, "{pattern}");
         }
     }
 }

@@ -62,6 +62,7 @@ impl Redis {
             self.leave_the_deposed(io, cluster);
             if changed {
                 self.unpark(io, cluster);
+                self.rehome_all(io, cluster);
             }
         }
     }

@@ -29,6 +29,8 @@ pub(crate) enum Asks {
     Again,
     /// Send again when the cluster has settled; the slot table may be old.
     Refresh,
+    /// The script is not there.
+    Script,
     /// Nothing: it is the client's.
     Nothing,
 }
@@ -38,6 +40,7 @@ fn asks(error: &[u8]) -> Asks {
         [b'-', b'M', b'O', b'V', b'E', b'D', b' ', ..] => Asks::Moved,
         [b'-', b'A', b'S', b'K', b' ', ..] => Asks::Ask,
         [b'-', b'T', b'R', b'Y', b'A', b'G', b'A', b'I', b'N', ..] | [b'-', b'L', b'O', b'A', b'D', b'I', b'N', b'G', ..] => Asks::Again,
+        _ if error.starts_with(b"-NOSCRIPT") => Asks::Script,
         _ if error.starts_with(b"-CLUSTERDOWN") || error.starts_with(b"-READONLY") || error.starts_with(b"-MASTERDOWN") => Asks::Refresh,
         // It blocked on a master that became a replica; CLIENT UNBLOCK says the same code with other words.
         _ if error.starts_with(b"-UNBLOCKED force unblock") => Asks::Refresh,
@@ -178,6 +181,9 @@ impl Redis {
         if asks == Asks::Nothing {
             return false;
         }
+        if asks == Asks::Script {
+            return self.load_script(io, key, pending);
+        }
         if pending.leased {
             let error = error.to_vec();
             return self.solve_leased(io, key, &error, asks);
@@ -204,6 +210,24 @@ impl Redis {
                 let due = io.now() + TRY_AGAIN_AFTER;
                 self.park(io, cluster, &bytes, pending, due, Reason::Said(error.to_vec()));
             }
+        }
+        true
+    }
+
+    /// EVALSHA of a script that a client has run or loaded here before: the node is given it, and runs it.
+    fn load_script(&mut self, io: &mut dyn Io, key: Key, pending: Pending) -> bool {
+        let Some(pipe) = self.pipes.get_mut(key) else { return false };
+        let bytes = pipe.kept.all().get(..pending.kept as usize).unwrap_or_default();
+        let may = !pending.leased && pending.batch == 0 && pending.redirects < crate::limits::MAX_REDIRECTS;
+        let Some(load) = self.scripts.loading(bytes).filter(|_| may) else { return false };
+        let (cluster, node) = (pipe.cluster, pipe.node);
+        let Some((mut pending, bytes)) = pipe.take_front() else { return false };
+        pending.redirects += 1;
+        if self.redirecting(pending) {
+            self.send_to(io, cluster, node, &load, Pending::internal(Owner::Nobody, node, pending.resp));
+            self.send_to(io, cluster, node, &bytes, pending);
+        } else {
+            self.park(io, cluster, &bytes, pending, 0, Reason::Said(b"-NOSCRIPT No matching script.\r\n".to_vec()));
         }
         true
     }

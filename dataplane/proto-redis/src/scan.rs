@@ -185,7 +185,7 @@ mod tests {
         match scan.next(&Round { replies: &replies, now: 0, resp: 2, cluster: Some(cluster) }) {
             Next::Ask(asks) => format!("{:?} {}", asks[0].to, String::from_utf8_lossy(&asks[0].bytes).replace("\r\n", " ")),
             Next::Answer(reply) => String::from_utf8(reply).unwrap().replace("\r\n", " "),
-            Next::Wait(_) => unreachable!(),
+            other => unreachable!("{other:?}"),
         }
     }
 

@@ -86,6 +86,8 @@ pub struct Command {
     pub action: Action,
     /// How it is done when its keys are in several slots.
     pub way: Way,
+    /// It runs or keeps scripts.
+    pub is_script: bool,
     /// The only key is word 1: by far the commonest case.
     pub first_word_is_key: bool,
     /// It may name keys by patterns, which nobody knows before it runs.
@@ -212,6 +214,7 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
         class: Class::Read,
         action: Action::Anywhere,
         way: Way::No,
+        is_script: false,
         first_word_is_key: false,
         is_pattern_user: matches!(name, "sort" | "sort_ro"),
         repeatable: false,
@@ -223,6 +226,7 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
         matches!(command.keys.as_slice(), [Keys { begin: Begin::Index(1), find: Find::Range { last: 0, step: 1, limit: 0 }, .. }]);
     command.class = action::class_of(&command);
     command.action = action::action_of(&command);
+    command.is_script = command.acl.contains(&"@scripting");
     command.way = cross_slot::way_of(&command);
     command.repeatable = action::is_repeatable(&command);
     command.near = action::near_of(&command);

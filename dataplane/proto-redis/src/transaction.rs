@@ -93,7 +93,7 @@ impl Redis {
         let place = self.place(key, frame);
         let single = self.is_single(key);
         let Some(client) = self.clients.get_mut(key) else { return };
-        if command.has("no_multi") || command.action == Action::Subscribe {
+        if command.has("no_multi") || matches!(command.action, Action::Subscribe | Action::Monitor) {
             return self.fail_queueing(io, key, "ERR Command not allowed inside a transaction");
         }
         match command.action {
@@ -170,10 +170,6 @@ impl Redis {
         };
         let single = self.is_single(key);
         let Some(client) = self.clients.get_mut(key) else { return Step::Taken };
-        if client.lease.as_ref().is_some_and(|lease| lease.purpose == Purpose::Subscribe) {
-            self.fail(io, key, "ERR midstream: WATCH and subscriptions need a connection each; use two clients");
-            return Step::Taken;
-        }
         if client.transaction.watched.is_some_and(|watched| watched != place) && !single {
             self.fail(io, key, CROSSSLOT);
             return Step::Taken;

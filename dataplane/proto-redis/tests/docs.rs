@@ -19,6 +19,7 @@ fn one_slot(command: &Command) -> String {
         }
         Action::Anywhere => "exact; by any node".into(),
         Action::Scan => "slot by slot, as SCAN promises".into(),
+        Action::Monitor => "what passes this sidecar's listener; commands within scripts are not shown".into(),
         Action::Local if command.name == "debug" => "refused, but for DEBUG ERROR".into(),
         Action::Local => "answered by the sidecar".into(),
         Action::Everywhere(Merge::Same) => "on every master, one after the other: not atomic".into(),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from mesh_core.lab import RedisServer
+from mesh_core.lab import RedisCluster, RedisServer
 from tests.conftest import start
 from tests.integration.redis.conftest import Client
 
@@ -224,3 +224,62 @@ def test_what_any_node_knows_is_asked_there(pair: Pair) -> None:
     # Servers name these in the order of their hash tables.
     for command in ("ACL CAT,read", "COMMAND LIST,FILTERBY,PATTERN,ge*"):
         same(pair, lambda client, command=command: sorted(client.execute_command(*command.split(","))))
+
+
+@pytest.fixture
+def key_space_events(redis_cluster: RedisCluster, single: RedisServer) -> Iterator[None]:
+    nodes = [redis.Redis(port=int(address.rpartition(":")[2])) for address in [*redis_cluster.addresses, single.address]]
+    for node in nodes:
+        node.config_set("notify-keyspace-events", "KEA")
+    yield
+    for node in nodes:
+        node.config_set("notify-keyspace-events", "")
+
+
+def test_key_space_events_come_from_all_masters_once(pair: Pair, key_space_events: None) -> None:
+    def ask(client: redis.Redis) -> object:
+        subscriber = client.pubsub()
+        patterns = ["__keyevent@0__:*", "__keyspace@0__:*", "*"]
+        subscriber.psubscribe(*patterns)
+        assert [subscriber.get_message(timeout=10)["pattern"] for _ in patterns] == [None] * 3
+        for number in range(12):
+            client.set(f"key:{number}", number)
+        client.publish("done", "done")
+        # An event of the key and one of the command, each for its own pattern and for the last.
+        messages = [subscriber.get_message(timeout=10) for _ in range(12 * 4 + 1)]
+        assert subscriber.get_message(timeout=0.1) is None
+        seen = [(message["pattern"], message["channel"], message["data"]) for message in messages]
+        return sorted(seen)
+
+    assert len(same(pair, ask)) == 12 * 4 + 1  # type: ignore[arg-type]
+
+
+def test_shard_channels_of_one_connection_are_on_several_nodes(pair: Pair) -> None:
+    def ask(client: redis.Redis) -> object:
+        subscriber = client.pubsub()
+        subscriber.ssubscribe("foo", "bar", "hello")
+        seen = [subscriber.get_message(timeout=10) for _ in range(3)]
+        counts = [client.execute_command("SPUBLISH", channel, "hi") for channel in ("foo", "bar", "hello")]
+        messages = [subscriber.get_message(timeout=10) for _ in range(3)]
+        subscriber.sunsubscribe()
+        seen += sorted((subscriber.get_message(timeout=10) for _ in range(3)), key=lambda message: str(message["channel"]))
+        for message in seen[3:]:
+            message["data"] = "any order"
+        return seen, counts, sorted(str(message) for message in messages)
+
+    same(pair, ask)
+
+
+def test_counts_of_receivers_and_subscriptions(pair: Pair) -> None:
+    def ask(client: redis.Redis) -> object:
+        subscribers = [client.pubsub() for _ in range(3)]
+        for subscriber in subscribers:
+            subscriber.subscribe("news", "other")
+            subscriber.psubscribe("n*", "*")
+            for _ in range(4):
+                subscriber.get_message(timeout=10)
+        subscribers[0].unsubscribe("news")
+        subscribers[0].get_message(timeout=10)
+        return client.publish("news", "hi"), client.pubsub_numsub("news", "other", "nosuch"), client.pubsub_numpat(), sorted(client.pubsub_channels())
+
+    same(pair, ask)
