@@ -29,6 +29,8 @@ pub enum Merge {
     Succeeded,
     /// INFO of one server.
     Info,
+    /// LATENCY HISTOGRAM of one server.
+    Latencies,
 }
 
 /// What we do with a command.
@@ -48,14 +50,20 @@ pub enum Action {
     MayBlock,
     /// Subscriptions, on connections of the client's own.
     Subscribe,
+    /// Like `Keyed`, unless patterns lead it to other keys.
+    Sort,
     /// A message, to the node where subscriptions are.
     Publish,
     /// The cursor walks all masters.
     Scan,
     /// MULTI, EXEC, DISCARD, WATCH, UNWATCH.
     Transaction,
+    /// On every master, on connections of its own.
+    WaitForReplicas,
     /// Shows what clients of this sidecar's listener ask.
     Monitor,
+    /// About the clients of the listener, on all workers.
+    Clients,
     /// Answered here.
     Local,
     /// Never: why.
@@ -98,6 +106,7 @@ pub fn action_of(command: &Command) -> Action {
     match command.name {
         "acl|whoami" => return Action::Local,
         "client|pause" => return Action::Refused("the servers have other clients than this sidecar's"),
+        "client|list" | "client|kill" | "client|unblock" => return Action::Clients,
         "client|import-source" => return Action::Refused(SYSTEM),
         _ if command.name.starts_with("acl|") => return Action::Refused("users are those of the Listener, rules those of its AccessPolicies"),
         _ if LOCAL.contains(&parent) => return Action::Local,
@@ -126,11 +135,13 @@ pub fn action_of(command: &Command) -> Action {
         }
         "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" => Action::Subscribe,
         "publish" => Action::Publish,
+        "sort" | "sort_ro" => Action::Sort,
         "xread" | "xreadgroup" => Action::MayBlock,
         "time" | "lastsave" | "config|get" | "function|list" | "function|dump" | "function|stats" | "script|show" | "object|help" | "memory|help"
         | "xinfo|help" | "xgroup|help" | "script|help" | "function|help" | "config|help" | "pubsub|help" | "slowlog|help" | "latency|help"
         | "module|help" | "module|list" | "lolwut" => Action::Anywhere,
-        "wait" | "waitaof" => Action::Refused(PINNED),
+        "wait" | "waitaof" => Action::WaitForReplicas,
+        "latency|histogram" => Action::Everywhere(Merge::Latencies),
         "monitor" => Action::Monitor,
         "sync" | "psync" | "replconf" => Action::Refused(REPLICATION),
         "move" | "swapdb" => Action::Refused("a cluster has only database 0"),

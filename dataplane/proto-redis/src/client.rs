@@ -5,7 +5,7 @@ use crate::errand::Running;
 use crate::frame;
 use crate::lease::{Lease, Purpose};
 use crate::limits;
-use crate::ring::Ring;
+use crate::ring::{Ring, Tap};
 use crate::subscriptions::Subscriptions;
 use crate::transaction::Transaction;
 use std::collections::VecDeque;
@@ -90,6 +90,8 @@ pub(crate) struct Client {
     pub purpose: Purpose,
     /// Its subscriptions.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What the access log wants to hear of the command that waits for the replies before it.
+    pub held_tap: Option<Box<Tap>>,
     /// The command in several steps that runs for it.
     pub errand: Option<Box<Running>>,
     /// When it came, in nanoseconds of the worker.
@@ -127,6 +129,7 @@ impl Client {
             lease: None,
             purpose: Purpose::Block,
             subscriptions: None,
+            held_tap: None,
             errand: None,
             since: now,
         }

@@ -42,9 +42,6 @@ impl Redis {
                 let line = self.describe(io, key);
                 self.answer_bulk(io, key, line.as_bytes());
             }
-            "client|list" => self.client_list(io, key, frame),
-            "client|kill" => self.client_kill(io, key, frame, command),
-            "client|unblock" => self.client_unblock(io, key, frame, command),
             // Nothing is paused, ever.
             "client|unpause" => self.answer(io, key, b"+OK\r\n"),
             "client|trackinginfo" => {

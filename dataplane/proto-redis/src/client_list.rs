@@ -1,18 +1,48 @@
-//! CLIENT LIST, KILL and UNBLOCK over the clients of this worker. With several workers KILL and UNBLOCK are refused: "no such client" would
-//! be a guess.
+//! CLIENT LIST, KILL and UNBLOCK over the clients of a listener, on all workers ([`crate::inquiry`]).
 //! Source: <https://redis.io/docs/latest/commands/client-kill/>.
 
-use crate::client::Client;
 use crate::dispatch::shown;
 use crate::frame::Frame;
-use crate::machine::Redis;
-use crate::merge::integer;
+use crate::machine::{Redis, Step};
+use crate::merge::{bulk, integer};
 use crate::table::Command;
 use wire::{Close, Io, Key, SECONDS};
 
+/// What is asked about clients.
+#[derive(Debug)]
+pub(crate) enum Query {
+    /// CLIENT LIST.
+    List(Chosen),
+    /// CLIENT KILL.
+    Kill {
+        /// By address alone, which answers OK.
+        old_form: bool,
+        /// Whom.
+        chosen: Chosen,
+    },
+    /// CLIENT UNBLOCK.
+    Unblock {
+        /// Whom.
+        id: u64,
+        /// With an error, not as if its time was over.
+        error: bool,
+    },
+}
+
+/// What a worker did or knows.
+#[derive(Default, Debug)]
+pub(crate) struct Part {
+    /// How many clients it was.
+    pub count: u64,
+    /// Their lines.
+    pub lines: String,
+    /// The client that asked is one of them.
+    pub own: bool,
+}
+
 /// Of which clients; all that is given has to fit.
 #[derive(Default, Debug)]
-struct Chosen {
+pub(crate) struct Chosen {
     ids: Vec<u64>,
     kind: Option<Kind>,
     remote: Option<String>,
@@ -33,99 +63,129 @@ enum Kind {
 }
 
 const SYNTAX: &str = "ERR syntax error";
-const WORKERS: &str = "clients of this sidecar's other workers cannot be reached";
 
-impl Redis {
-    /// CLIENT LIST [TYPE kind] [ID id ...].
-    pub(crate) fn client_list(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) {
-        let mut chosen = Chosen::default();
-        let mut at = 2;
-        while at < frame.len() {
-            let wrong = if frame.is(at, "id") {
-                let found = ids(frame, at + 1, frame.len());
-                at = frame.len();
-                found.map(|ids| chosen.ids = ids).err()
-            } else if frame.is(at, "type") {
-                at += 2;
-                kind(frame, at - 1).map(|kind| chosen.kind = Some(kind)).err()
-            } else {
-                Some(SYNTAX.to_owned())
-            };
-            if let Some(error) = wrong {
-                return self.fail(io, key, &error);
+impl Query {
+    /// Of a command.
+    ///
+    /// # Errors
+    /// Its words make no sense; in the server's words.
+    pub fn of(frame: &Frame<'_>, command: &Command) -> Result<Query, String> {
+        match command.name {
+            "client|kill" if frame.len() == 3 => Ok(Query::Kill { old_form: true, chosen: address(frame) }),
+            "client|kill" => Ok(Query::Kill { old_form: false, chosen: filters(frame)? }),
+            "client|unblock" => {
+                let known_reason = frame.len() == 3 || (frame.len() == 4 && (frame.is(3, "timeout") || frame.is(3, "error")));
+                match number(frame, 2) {
+                    Some(id) if known_reason => Ok(Query::Unblock { id, error: frame.is(3, "error") }),
+                    Some(_) => Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".to_owned()),
+                    None => Err("ERR value is not an integer or out of range".to_owned()),
+                }
             }
+            _ => listed(frame).map(Query::List),
         }
-        let lines: String = self.fitting(io, &chosen, key).into_iter().map(|key| self.describe(io, key)).collect();
-        self.answer_bulk(io, key, lines.as_bytes());
     }
 
-    /// CLIENT KILL address, or CLIENT KILL with filters.
-    pub(crate) fn client_kill(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) {
-        if self.worker.count > 1 {
-            return self.refuse(io, key, command, WORKERS);
-        }
-        let old_form = frame.len() == 3;
-        let chosen = match if old_form { Ok(address(frame)) } else { filters(frame) } {
-            Ok(chosen) => chosen,
-            Err(error) => return self.fail(io, key, &error),
-        };
-        let found = self.fitting(io, &chosen, key);
+    /// The reply, when all workers have said their part.
+    pub fn reply(&self, part: &Part) -> Vec<u8> {
         let mut reply = Vec::new();
-        match (old_form, found.len()) {
-            (true, 0) => return self.fail(io, key, "ERR No such client"),
-            (true, _) => reply.extend_from_slice(b"+OK\r\n"),
-            (false, count) => integer(&mut reply, count as i64),
+        match self {
+            Query::List(_) => bulk(&mut reply, part.lines.as_bytes()),
+            Query::Kill { old_form: true, .. } if part.count == 0 => reply.extend_from_slice(b"-ERR No such client\r\n"),
+            Query::Kill { old_form: true, .. } => reply.extend_from_slice(b"+OK\r\n"),
+            _ => integer(&mut reply, part.count as i64),
         }
-        found.iter().filter(|other| **other != key).for_each(|other| self.close_client(io, *other, Close::Abort));
-        self.answer(io, key, &reply);
-        if found.contains(&key)
-            && let Some(client) = self.clients.get_mut(key)
-        {
+        reply
+    }
+}
+
+impl Redis {
+    /// CLIENT LIST, KILL or UNBLOCK.
+    pub(crate) fn client_query(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) -> Step {
+        let query = match Query::of(frame, command) {
+            Ok(query) => query,
+            Err(error) => {
+                self.fail(io, key, &error);
+                return Step::Taken;
+            }
+        };
+        let others = self.worker.count > 1;
+        if others && self.must_empty_ring(key) {
+            return self.wait_for_ring(io, key);
+        }
+        let Some(listener) = self.clients.get(key).map(|client| client.listener) else { return Step::Taken };
+        let part = self.perform(io, &query, listener, Some(key));
+        if others {
+            return self.ask_others(io, key, frame.bytes, query, part);
+        }
+        self.answer(io, key, &query.reply(&part));
+        self.close_own(key, &part);
+        Step::Taken
+    }
+
+    /// Does on this worker what is asked; `own` is the client that asked, if it is here.
+    pub(crate) fn perform(&mut self, io: &mut dyn Io, query: &Query, listener: usize, own: Option<Key>) -> Part {
+        match query {
+            Query::List(chosen) => {
+                let lines = self.fitting(io, chosen, listener, own).into_iter().map(|key| self.describe(io, key)).collect();
+                Part { lines, ..Part::default() }
+            }
+            Query::Kill { chosen, .. } => {
+                let found = self.fitting(io, chosen, listener, own);
+                found.iter().filter(|other| Some(**other) != own).for_each(|other| self.close_client(io, *other, Close::Abort));
+                Part { count: found.len() as u64, own: found.iter().any(|other| Some(*other) == own), ..Part::default() }
+            }
+            Query::Unblock { id, error } => {
+                let chosen = Chosen { ids: vec![*id], ..Chosen::default() };
+                let found = self.fitting(io, &chosen, listener, own);
+                let unblocked = found.into_iter().any(|other| self.unblock_errand(io, other, *error) || self.unblock_leased(io, other, *error));
+                Part { count: u64::from(unblocked), ..Part::default() }
+            }
+        }
+    }
+
+    /// A client that killed itself goes, after the reply.
+    pub(crate) fn close_own(&mut self, key: Key, part: &Part) {
+        if let Some(client) = self.clients.get_mut(key).filter(|_| part.own) {
             client.closing = true;
         }
     }
 
-    /// CLIENT UNBLOCK of a client that is not blocked, or is none.
-    pub(crate) fn client_unblock(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) {
-        let known_reason = frame.len() == 3 || (frame.len() == 4 && (frame.is(3, "timeout") || frame.is(3, "error")));
-        let id = match number(frame, 2) {
-            Some(id) if known_reason => id,
-            Some(_) => return self.fail(io, key, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
-            None => return self.fail(io, key, "ERR value is not an integer or out of range"),
-        };
-        let found = self.fitting(io, &Chosen { ids: vec![id], ..Chosen::default() }, key);
-        if self.worker.count > 1 && found.is_empty() {
-            return self.refuse(io, key, command, WORKERS);
-        }
-        let error = frame.is(3, "error");
-        if found.iter().any(|other| self.unblock_errand(io, *other, error)) {
-            return self.answer(io, key, b":1\r\n");
-        }
-        if found.iter().any(|other| self.clients.get(*other).is_some_and(Client::is_blocked)) {
-            return self.refuse(io, key, command, "not yet");
-        }
-        self.answer(io, key, b":0\r\n");
-    }
-
-    fn fitting(&self, io: &dyn Io, chosen: &Chosen, own: Key) -> Vec<Key> {
-        // A listener is a server: its clients do not see those of another.
-        let listener = self.clients.get(own).map(|client| client.listener);
+    /// A listener is a server: its clients do not see those of another.
+    fn fitting(&self, io: &dyn Io, chosen: &Chosen, listener: usize, own: Option<Key>) -> Vec<Key> {
         let fits = |key: &Key| {
             let Some(client) = self.clients.get(*key) else { return false };
             let peer = io.peer(*key);
             let kind = if client.is_subscriber() { Kind::PubSub } else { Kind::Normal };
             let user = client.identity.strip_prefix("user:").unwrap_or("default");
-            Some(client.listener) == listener
+            client.listener == listener
                 && (chosen.ids.is_empty() || chosen.ids.contains(&client.id))
                 && chosen.kind.is_none_or(|wanted| wanted == kind)
                 && chosen.remote.as_ref().is_none_or(|wanted| peer.as_ref().is_some_and(|peer| peer.remote.to_string() == *wanted))
                 && chosen.local.as_ref().is_none_or(|wanted| peer.as_ref().is_some_and(|peer| peer.local.to_string() == *wanted))
                 && chosen.user.as_ref().is_none_or(|wanted| user == wanted)
                 && chosen.min_age.is_none_or(|age| (io.now() - client.since) / SECONDS >= age)
-                && !(chosen.skip_own && *key == own)
+                && !(chosen.skip_own && Some(*key) == own)
         };
         self.clients.keys().into_iter().filter(fits).collect()
     }
+}
+
+/// CLIENT LIST [TYPE kind] [ID id ...].
+fn listed(frame: &Frame<'_>) -> Result<Chosen, String> {
+    let mut chosen = Chosen::default();
+    let mut at = 2;
+    while at < frame.len() {
+        if frame.is(at, "id") {
+            chosen.ids = ids(frame, at + 1, frame.len())?;
+            break;
+        }
+        if !frame.is(at, "type") {
+            return Err(SYNTAX.to_owned());
+        }
+        chosen.kind = Some(kind(frame, at + 1)?);
+        at += 2;
+    }
+    Ok(chosen)
 }
 
 fn address(frame: &Frame<'_>) -> Chosen {

@@ -12,6 +12,7 @@ use crate::limits;
 use crate::machine::{Redis, Step};
 use crate::pops::Pops;
 use crate::shift::Shift;
+use crate::sort::Sort;
 use crate::streams::Streams;
 use crate::table::{Command, Find};
 use crate::transfer::Transfer;
@@ -68,6 +69,16 @@ impl Redis {
             None => self.fail(io, key, CROSSSLOT),
         }
         Step::Taken
+    }
+
+    /// SORT; with patterns it reads keys that it does not name, which listeners with filters leave to the nodes' refusal.
+    pub(crate) fn sort(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
+        let listener = self.clients.get(key).and_then(|client| self.listeners.get(client.listener));
+        let has_filters = matches!(listener, Some(Some(listener)) if listener.conf.chain.is_some());
+        match Sort::of(frame).filter(|_| !has_filters && !self.is_single(key) && !self.refuses_cross_slot(key)) {
+            Some(sort) => self.run(io, key, Box::new(sort)),
+            None => self.keyed(io, key, frame, command),
+        }
     }
 
     /// Whether the client's back end wants commands over several slots refused.

@@ -10,6 +10,7 @@ use crate::near::Mark;
 use crate::order::NO_SLOT;
 use crate::pipe::{Owner, Pending, To};
 use crate::pubsub::SUBSCRIPTIONS;
+use crate::replicas::Replicas;
 use crate::ring::{Kind, Tap};
 use crate::slot::slot_of;
 use crate::table::Command;
@@ -27,6 +28,7 @@ impl Redis {
             self.fail(io, key, "NOAUTH Authentication required.");
             return Step::Taken;
         }
+        let was_held = client.wait == Wait::Ring;
         if client.subscriptions.is_some() && client.resp == 2 && self.is_subscribed_only(io, key, frame, command) {
             return Step::Taken;
         }
@@ -35,16 +37,18 @@ impl Redis {
             self.fail_queueing(io, key, error);
             return Step::Taken;
         }
+        if was_held {
+            self.present_again(key);
+        } else {
+            match self.filter(io, key, frame, command) {
+                None => self.count(key, command),
+                Some(Delay::Denied) => return Step::Taken,
+                Some(Delay::For(delay)) => return self.hold(io, key, delay),
+            }
+        }
         if self.has_near && command.writes != Writes::Nothing && self.waits_for_another(key) {
             return self.wait_for_ring(io, key);
         }
-        if let Some(delay) = self.filter(io, key, frame, command) {
-            match delay {
-                Delay::Denied => return Step::Taken,
-                Delay::For(delay) => return self.hold(io, key, delay),
-            }
-        }
-        self.count(key, command);
         if command.is_script {
             self.note_script(io, frame, command);
         }
@@ -73,6 +77,13 @@ impl Redis {
         if self.has_routes { self.route(io, key, frame, command) } else { self.act(io, key, frame, command) }
     }
 
+    /// The command was looked at before, and has waited for the replies before it: filters have had their say, and it is counted.
+    fn present_again(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.wait = Wait::No;
+        self.tap = client.held_tap.take();
+    }
+
     fn count(&mut self, key: Key, command: &Command) {
         if let Some(client) = self.clients.get_mut(key) {
             client.commands += 1;
@@ -99,8 +110,14 @@ impl Redis {
             Action::MayBlock => return self.keyed(io, key, frame, command),
             Action::Subscribe => return self.subscribe(io, key, frame, command),
             Action::Scan => return self.scan_cluster(io, key, frame),
+            Action::Sort => return self.sort(io, key, frame, command),
+            Action::WaitForReplicas => match Replicas::new(frame) {
+                Ok(replicas) => return self.run(io, key, Box::new(replicas)),
+                Err(error) => self.fail(io, key, error),
+            },
             Action::Monitor => return self.run(io, key, Box::new(monitor::Begin)),
             Action::Transaction => return self.transaction(io, key, frame, command),
+            Action::Clients => return self.client_query(io, key, frame, command),
             Action::Local => self.local(io, key, frame, command),
             Action::Refused(why) => self.refuse(io, key, command, why),
         }
@@ -191,7 +208,7 @@ impl Redis {
         Step::Held
     }
 
-    fn keyed(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
+    pub(crate) fn keyed(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
         let Ok(to) = self.place(key, frame) else { return self.cross_slot(io, key, frame, command) };
         self.ask_read(io, key, frame, command, to);
         Step::Taken

@@ -246,9 +246,11 @@ impl Redis {
         }
     }
 
-    fn end_errand(&mut self, io: &mut dyn Io, key: Key, reply: &[u8]) {
+    /// Ends a client's errand with that reply.
+    pub(crate) fn end_errand(&mut self, io: &mut dyn Io, key: Key, reply: &[u8]) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(running) = client.errand.take() else { return };
+        io.disarm(key, TIMER_ERRAND);
         client.ring.end_errand();
         self.heavy_errands -= usize::from(running.errand.is_heavy());
         self.deliver(io, key, running.seq, reply, true);
@@ -267,7 +269,6 @@ impl Redis {
         let Some(running) = self.clients.get_mut(key).and_then(|client| client.errand.as_mut()) else { return false };
         let Some(reply) = running.errand.unblock(error) else { return false };
         if running.pausing {
-            io.disarm(key, TIMER_ERRAND);
             self.end_errand(io, key, &reply);
         } else {
             running.unblocked = Some(reply);

@@ -12,6 +12,7 @@ use crate::ring::Kind;
 use crate::table::Command;
 use crate::topology;
 use crate::upstream::printable;
+use crate::value;
 use wire::{Io, Key, MILLIS, Nanos};
 
 /// The pause before a leased command follows a slot that moves.
@@ -66,9 +67,10 @@ impl Redis {
 
     /// Leaves the command until all replies before it are out.
     pub(crate) fn wait_for_ring(&mut self, io: &mut dyn Io, key: Key) -> Step {
-        self.tap = None;
+        let tap = self.tap.take();
         if let Some(client) = self.clients.get_mut(key) {
             client.wait = Wait::Ring;
+            client.held_tap = tap;
             client.paused = true;
             io.pause(key, true);
         }
@@ -94,6 +96,7 @@ impl Redis {
             return self.park(io, cluster, bytes, pending, 0, Reason::NodeDown(why));
         };
         let mut asking = false;
+        let blocks = self.clients.get(key).is_some_and(|client| client.purpose == Purpose::Block);
         if let Some(client) = self.clients.get_mut(key) {
             client.wait = Wait::Barrier;
             asking = client.lease.is_some_and(|lease| lease.asking);
@@ -102,11 +105,24 @@ impl Redis {
             }
         }
         if let Some(connection) = self.pipes.get_mut(pipe) {
+            if blocks && connection.id.is_none() {
+                connection.ask(io, pipe, b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n", Pending::internal(Owner::Identity, connection.node, pending.resp));
+            }
             if asking {
                 connection.ask(io, pipe, ASKING, Pending::internal(Owner::Nobody, connection.node, pending.resp));
             }
             connection.ask(io, pipe, bytes, pending);
         }
+    }
+
+    /// Has the node unblock a client that it blocks. Whether it does; the client's reply comes from there.
+    pub(crate) fn unblock_leased(&mut self, io: &mut dyn Io, key: Key, error: bool) -> bool {
+        let Some(client) = self.clients.get(key).filter(|client| client.is_blocked()) else { return false };
+        let Some(pipe) = client.lease.and_then(|lease| self.pipes.get(lease.pipe)) else { return false };
+        let (cluster, node, resp, Some(id)) = (pipe.cluster, pipe.node, pipe.resp, pipe.id) else { return false };
+        let words = value::command(&["CLIENT", "UNBLOCK", &id.to_string(), if error { "ERROR" } else { "TIMEOUT" }]);
+        self.send_to(io, cluster, node, &words, Pending::internal(Owner::Nobody, node, resp));
+        true
     }
 
     fn leased(&self, key: Key) -> Option<Key> {

@@ -5,6 +5,7 @@ use crate::cluster::Cluster;
 use crate::conf::{Conf, ListenerConf};
 use crate::errand::TIMER_ERRAND;
 use crate::frame::{self, Found, Frame};
+use crate::inquiry::{self, Inquiry};
 use crate::meters::ListenerMeters;
 use crate::monitor::Watchers;
 use crate::near::{Flights, Mark};
@@ -86,6 +87,8 @@ pub struct Redis {
     pub(crate) watchers: Watchers,
     /// What to load where it is missing.
     pub(crate) scripts: Scripts,
+    /// What other workers were asked.
+    pub(crate) inquiries: Vec<Inquiry>,
 }
 
 impl Redis {
@@ -115,6 +118,7 @@ impl Redis {
             near_reply: Vec::new(),
             watchers: Watchers::default(),
             scripts: Scripts::default(),
+            inquiries: Vec::new(),
         }
     }
 
@@ -329,6 +333,7 @@ impl Protocol for Redis {
                 self.lost(io, key, &why);
             }
             (Event::Mail([scripts::FLUSHED]), _) => self.scripts.forget(),
+            (Event::Mail(body @ [inquiry::QUESTION | inquiry::ANSWER, ..]), _) => self.mail_of_inquiries(io, body),
             (Event::Mail(body), _) => self.mail_of_watchers(io, body),
             (Event::Drain { .. }, _) => self.drain(io),
             _ => {}

@@ -48,6 +48,8 @@ pub enum Owner {
     Topology,
     /// The near cache.
     Near(Ask),
+    /// What the node calls this connection, by which it can be unblocked.
+    Identity,
     /// Nobody: ASKING, UNWATCH on behalf of a client that is gone.
     Nobody,
 }
@@ -192,6 +194,8 @@ pub struct Pipe {
     pub push: Vec<u8>,
     /// It was told to tell of changed keys.
     pub tracks: bool,
+    /// What the node calls it (CLIENT ID); `None`: it was not asked, or has not said.
+    pub id: Option<i64>,
 }
 
 impl Pipe {
@@ -215,6 +219,7 @@ impl Pipe {
             pushing: false,
             push: Vec::new(),
             tracks: false,
+            id: None,
         }
     }
 

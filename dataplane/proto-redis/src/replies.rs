@@ -112,8 +112,13 @@ impl Redis {
                 if done && let Some(pipe) = self.pipes.get_mut(key) {
                     pipe.drop_front();
                 }
+                // An errand goes on as soon as it hears, perhaps on another connection.
+                let is_errand = pending.leased && self.clients.get(client).is_some_and(|client| client.errand.is_some());
+                if done && is_errand {
+                    self.lease_answered(io, key, client, piece);
+                }
                 self.deliver(io, client, seq, piece, done);
-                if done && pending.leased {
+                if done && pending.leased && !is_errand {
                     self.lease_answered(io, key, client, piece);
                 }
             }
@@ -123,8 +128,12 @@ impl Redis {
                 pipe.drop_front();
                 self.near_answer(io, key, ask, piece);
             }
+            Owner::Identity if done => {
+                pipe.id = crate::value::integer_of(piece);
+                pipe.drop_front();
+            }
             Owner::Nobody if done => pipe.drop_front(),
-            Owner::Near(_) | Owner::Nobody => {}
+            Owner::Near(_) | Owner::Identity | Owner::Nobody => {}
         }
         if done {
             self.close_if_retired(io, key);

@@ -3,8 +3,9 @@
 //! ```text
 //!  cursor:  node's cursor (40 bits) │ check (10) │ slot (14)         0: from the start, or done
 //! ```
-//! From the slot on, the run of slots that one node has is scanned there, and keys of other slots are left out: they have their own turn. So
-//! what moved to another node before its turn is found there, and what moved after it was already told. If the run or its node is no longer
+//! From the slot on, the run of slots that one node has is scanned there, and keys of its other runs are left out: they have their own turn.
+//! So what moved to another node before its turn is found there, and what moved after it was already told. What may be missed is a key that
+//! is moved to a node whose turn is over while its slot is still with one whose turn is to come: nodes do not tell of such slots. If the run or its node is no longer
 //! what the check was made of (a failover, a slot that moved), the node's cursor means nothing any more and the run is scanned again: a key
 //! may then come twice, as SCAN allows; none that was there all the time is missed.
 
@@ -14,6 +15,8 @@ use crate::frame::Frame;
 use crate::limits;
 use crate::merge::{array, bulk};
 use crate::slot::{SLOTS, slot_of};
+use crate::tag::tag_of_slot;
+use crate::topology;
 use crate::value::{elements, is_error, text};
 
 const SLOT_BITS: u32 = 14;
@@ -46,6 +49,17 @@ impl Run {
     }
 }
 
+/// What was asked last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    /// Keys, or nothing yet.
+    Keys,
+    /// The node's own view of the slots, when its run is done: a command without keys is never told that its slot is elsewhere.
+    Slots,
+    /// A key of the first slot that is elsewhere, so that MOVED tells where.
+    Elsewhere,
+}
+
 /// One call of SCAN.
 #[derive(Debug)]
 pub(crate) struct Scan {
@@ -56,6 +70,7 @@ pub(crate) struct Scan {
     /// Of the client's cursor; checked at the start.
     check: Option<u64>,
     run: Run,
+    asked: Asked,
     count: usize,
     found: Vec<u8>,
     number: usize,
@@ -77,6 +92,7 @@ impl Scan {
             cursor: cursor >> (SLOT_BITS + CHECK_BITS),
             check: Some(cursor >> SLOT_BITS & ((1 << CHECK_BITS) - 1)),
             run: Run::default(),
+            asked: Asked::Keys,
             count,
             found: Vec::new(),
             number: 0,
@@ -89,6 +105,7 @@ impl Scan {
             self.cursor = 0;
         }
         self.run = run;
+        self.asked = Asked::Keys;
         self.rounds += 1;
         if let Some(word) = self.words.get_mut(1) {
             *word = self.cursor.to_string().into_bytes();
@@ -96,13 +113,15 @@ impl Scan {
         Next::Ask(vec![Ask::one(self.slot, &self.words, true)])
     }
 
-    /// Takes in what a node said; whether its run is done. `None`: it is not what SCAN answers.
-    fn take(&mut self, reply: &[u8]) -> Option<bool> {
+    /// Takes in what a node said; whether its run is done. `None`: it is not what SCAN answers. Keys of the node's other runs have their own
+    /// turn; keys of other nodes' slots are on their way here or away, and told wherever they are met.
+    fn take(&mut self, reply: &[u8], cluster: &Cluster) -> Option<bool> {
         let parts = elements(reply)?;
         let [cursor, keys] = parts.as_slice() else { return None };
         self.cursor = std::str::from_utf8(text(cursor)?).ok()?.parse().ok()?;
         for key in elements(keys)? {
-            if (self.slot..=self.run.last).contains(&slot_of(text(key)?)) {
+            let slot = slot_of(text(key)?);
+            if (self.slot..=self.run.last).contains(&slot) || cluster.owner(slot) != cluster.owner(self.slot) {
                 self.found.extend_from_slice(key);
                 self.number += 1;
             }
@@ -124,6 +143,47 @@ impl Scan {
     }
 }
 
+impl Scan {
+    fn keys(&mut self, reply: &[u8], cluster: &Cluster) -> Next {
+        match self.take(reply, cluster) {
+            None => Next::fail("ERR midstream: the node's answer to SCAN is not understood"),
+            Some(false) => self.answer(false),
+            // A single server has all slots.
+            Some(true) if cluster.conf.single => self.done_up_to(Some(self.run.last), cluster),
+            Some(true) => {
+                self.asked = Asked::Slots;
+                Next::Ask(vec![Ask::one(self.slot, &["CLUSTER", "SLOTS"], true)])
+            }
+        }
+    }
+
+    /// The node says which slots it has: what it has of the run is done.
+    fn slots(&mut self, reply: &[u8], cluster: &Cluster) -> Next {
+        let Some(ranges) = topology::ranges(reply) else { return Next::fail("ERR midstream: the node's answer to CLUSTER SLOTS is not understood") };
+        let own = cluster.nodes.get(usize::from(cluster.owner(self.slot))).map(|node| (&*node.host, node.port));
+        let is_own = |slot: &u16| {
+            let range = ranges.iter().find(|range| (range.first..=range.last).contains(slot));
+            range.is_some_and(|range| own.is_some_and(|own| range.master.is(own)))
+        };
+        let done = (self.slot..=self.run.last).take_while(is_own).last();
+        self.done_up_to(done, cluster)
+    }
+
+    fn done_up_to(&mut self, done: Option<u16>, cluster: &Cluster) -> Next {
+        self.slot = done.map_or(self.slot, |done| done + 1);
+        if done == Some(self.run.last) {
+            if usize::from(self.slot) == SLOTS {
+                return self.answer(true);
+            }
+            let enough = self.number >= self.count || self.rounds >= MOST_ROUNDS;
+            return if enough { self.answer(false) } else { self.ask(Run::at(self.slot, cluster)) };
+        }
+        self.asked = Asked::Elsewhere;
+        let key = format!("midstream:{{{}}}:", tag_of_slot(self.slot));
+        Next::Ask(vec![Ask::one(self.slot, &["EXISTS", &key], true)])
+    }
+}
+
 impl Errand for Scan {
     fn next(&mut self, round: &Round<'_>) -> Next {
         let Some(cluster) = round.cluster else { return Next::fail("CLUSTERDOWN midstream: the back end is gone") };
@@ -132,20 +192,14 @@ impl Errand for Scan {
         if is_error(reply) {
             return Next::Answer(reply.clone());
         }
-        if run != self.run && self.rounds < MOST_ROUNDS {
+        if (run != self.run || self.asked == Asked::Elsewhere) && self.rounds < MOST_ROUNDS {
             self.cursor = 0;
             return self.ask(run);
         }
-        match self.take(reply) {
-            None => Next::fail("ERR midstream: the node's answer to SCAN is not understood"),
-            Some(true) if usize::from(self.run.last) + 1 == SLOTS => self.answer(true),
-            Some(is_run_done) => {
-                self.slot = if is_run_done { self.run.last + 1 } else { self.slot };
-                if !is_run_done || self.number >= self.count || self.rounds >= MOST_ROUNDS {
-                    return self.answer(false);
-                }
-                self.ask(Run::at(self.slot, cluster))
-            }
+        match self.asked {
+            Asked::Keys => self.keys(reply, cluster),
+            Asked::Slots => self.slots(reply, cluster),
+            Asked::Elsewhere => self.answer(false),
         }
     }
 
@@ -198,13 +252,37 @@ mod tests {
 
     #[test]
     fn runs_follow_each_other_and_keys_of_other_slots_wait_for_their_turn() {
-        let whole = cluster(&[(0, 8191, 1), (8192, 16383, 2)]);
+        let whole = cluster(&[(0, 8191, 1), (8192, 12999, 2), (13000, 16383, 1)]);
         let mut first = scan("0");
         assert_eq!(call(&mut first, &whole, &[]), "Slot(0) *2 $4 SCAN $1 0 ");
-        // foo is in 12182, bar in 5061: foo is the other node's to tell, whatever this one still has.
-        let asked = call(&mut first, &whole, &["*2\r\n$1\r\n0\r\n*2\r\n$3\r\nfoo\r\n$3\r\nbar\r\n"]);
-        assert_eq!(asked, "Slot(8192) *2 $4 SCAN $1 0 ");
-        assert_eq!(call(&mut first, &whole, &["*2\r\n$1\r\n0\r\n*1\r\n$3\r\nfoo\r\n"]), "*2 $1 0 *2 $3 bar $3 foo ");
+        // bar is in 5061; a in 15495, the same node's other run; foo in 12182, on its way from or to the other node.
+        let asked = call(&mut first, &whole, &["*2\r\n$1\r\n0\r\n*3\r\n$3\r\nfoo\r\n$3\r\nbar\r\n$1\r\na\r\n"]);
+        assert_eq!(asked, "Slot(0) *2 $7 CLUSTER $5 SLOTS ");
+        let slots = told(&[(0, 8191, 1), (8192, 12999, 2), (13000, 16383, 1)]);
+        assert_eq!(call(&mut first, &whole, &[&slots]), "Slot(8192) *2 $4 SCAN $1 0 ");
+        assert_eq!(call(&mut first, &whole, &["*2\r\n$1\r\n0\r\n*0\r\n"]), "Slot(8192) *2 $7 CLUSTER $5 SLOTS ");
+        assert_eq!(call(&mut first, &whole, &[&slots]), "Slot(13000) *2 $4 SCAN $1 0 ");
+        call(&mut first, &whole, &["*2\r\n$1\r\n0\r\n*1\r\n$1\r\na\r\n"]);
+        assert_eq!(call(&mut first, &whole, &[&slots]), "*2 $1 0 *3 $3 foo $3 bar $1 a ");
+    }
+
+    #[test]
+    fn a_slot_that_the_node_has_no_more_is_asked_for_by_a_key_and_scanned_where_it_is() {
+        let before = cluster(&[(0, 16383, 1)]);
+        let mut scan = scan("0");
+        call(&mut scan, &before, &[]);
+        call(&mut scan, &before, &["*2\r\n$1\r\n0\r\n*0\r\n"]);
+        let slots = told(&[(0, 99, 1), (100, 100, 2), (101, 16383, 1)]);
+        assert_eq!(call(&mut scan, &before, &[&slots]), format!("Slot(100) *2 $6 EXISTS $17 midstream:{{{}}}: ", tag_of_slot(100)));
+        let after = cluster(&[(0, 99, 1), (100, 100, 2), (101, 16383, 1)]);
+        assert_eq!(call(&mut scan, &after, &[":0\r\n"]), "Slot(100) *2 $4 SCAN $1 0 ");
+        assert_eq!((scan.run.last, scan.run.node.as_str()), (100, "a:2"));
+    }
+
+    /// A reply to CLUSTER SLOTS.
+    fn told(ranges: &[(u16, u16, u16)]) -> String {
+        let range = |(first, last, port): &(u16, u16, u16)| format!("*3\r\n:{first}\r\n:{last}\r\n*2\r\n$1\r\na\r\n:{port}\r\n");
+        format!("*{}\r\n{}", ranges.len(), ranges.iter().map(range).collect::<String>())
     }
 
     #[test]

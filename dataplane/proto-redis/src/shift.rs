@@ -121,12 +121,13 @@ impl Shift {
         if is_error(reply) {
             return Next::Answer(reply.to_vec());
         }
-        let is_claimed = !is_null(reply);
         self.state = State::Start;
-        match (is_claimed || self.blocks).then(|| self.patience.pause(round.now)) {
-            Some(Some(pause)) => pause,
-            _ if is_claimed && !self.blocks => Next::fail("TRYAGAIN midstream: other clients move elements from this list to another slot"),
-            Some(None) => Next::Answer(round.null_array()),
+        if !is_null(reply) {
+            let busy = "TRYAGAIN midstream: other clients move elements from this list to another slot";
+            return self.patience.soon(round.now).unwrap_or_else(|| if self.blocks { Next::Answer(round.null_array()) } else { Next::fail(busy) });
+        }
+        match self.blocks.then(|| self.patience.pause(round.now)) {
+            Some(pause) => pause.unwrap_or_else(|| Next::Answer(round.null_array())),
             None => Next::Answer(round.null()),
         }
     }

@@ -12,6 +12,13 @@ pub struct Place {
     pub port: u16,
 }
 
+impl Place {
+    /// Whether it is that host and port, or that port of whoever was asked.
+    pub fn is(&self, (host, port): (&str, u16)) -> bool {
+        self.port == port && (self.host == host || matches!(self.host.as_str(), "" | "?"))
+    }
+}
+
 /// A run of slots, its master, and who has copies of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Range {
@@ -25,7 +32,7 @@ pub struct Range {
     pub replicas: Vec<Place>,
 }
 
-/// The ranges of a reply to CLUSTER SLOTS in RESP2; `None` if it is something else.
+/// The ranges of a reply to CLUSTER SLOTS, of either version; `None` if it is something else.
 pub fn ranges(reply: &[u8]) -> Option<Vec<Range>> {
     let mut reader = Reader { rest: reply };
     let count = reader.header(b'*')?;
@@ -59,6 +66,10 @@ impl<'a> Reader<'a> {
 
     /// A bulk string; empty for null.
     fn text(&mut self) -> Option<String> {
+        if let Some(rest) = self.rest.strip_prefix(b"_\r\n") {
+            self.rest = rest;
+            return Some(String::new());
+        }
         let length = self.header(b'$')?;
         let Ok(length) = usize::try_from(length) else { return Some(String::new()) };
         let text = String::from_utf8_lossy(self.rest.get(..length)?).into_owned();
@@ -80,13 +91,14 @@ impl<'a> Reader<'a> {
     /// Passes over one value; metadata of a node is nested once.
     fn skip(&mut self, depth: usize) -> Option<()> {
         match self.rest.first()? {
-            b'*' if depth < 4 => {
-                for _ in 0..self.header(b'*')? {
+            kind @ (b'*' | b'%') if depth < 4 => {
+                let (kind, each) = (*kind, if *kind == b'%' { 2 } else { 1 });
+                for _ in 0..self.header(kind)?.checked_mul(each)? {
                     self.skip(depth + 1)?;
                 }
                 Some(())
             }
-            b'$' => self.text().map(|_| ()),
+            b'$' | b'_' => self.text().map(|_| ()),
             b':' => self.header(b':').map(|_| ()),
             _ => None,
         }

@@ -25,6 +25,9 @@ pub struct Transaction {
     failed: bool,
     queued: Vec<u8>,
     count: u32,
+    /// SCRIPT LOAD of what its EVALSHAs are about: within MULTI a node could only say that it does not know them.
+    loads: Vec<u8>,
+    loaded: u32,
     place: Option<To>,
     /// The back end of its keys, where the listener has several.
     pub cluster: Option<usize>,
@@ -53,7 +56,7 @@ impl Transaction {
 
     /// The batch for the server.
     fn batch(&mut self) -> Vec<u8> {
-        [b"*1\r\n$5\r\nMULTI\r\n", std::mem::take(&mut self.queued).as_slice(), b"*1\r\n$4\r\nEXEC\r\n"].concat()
+        [&self.loads, b"*1\r\n$5\r\nMULTI\r\n".as_slice(), std::mem::take(&mut self.queued).as_slice(), b"*1\r\n$4\r\nEXEC\r\n"].concat()
     }
 }
 
@@ -101,6 +104,7 @@ impl Redis {
             Action::Everywhere(_) | Action::Scan if !single => {
                 return self.refuse(io, key, command, "it concerns every node, a transaction runs on one");
             }
+            Action::Clients => return self.refuse(io, key, command, "inside a transaction it would act on clients that share a connection"),
             Action::Local if !(matches!(command.name, "ping" | "echo") || (command.name == "select" && frame.word(1) == b"0")) => {
                 return self.refuse(io, key, command, "inside a transaction it would change a connection that clients share");
             }
@@ -113,7 +117,12 @@ impl Redis {
             (Ok(To::Slot(slot)), _) => client.transaction.place = Some(To::Slot(slot)),
             _ => {}
         }
-        if client.transaction.queued.len() + frame.bytes.len() > limits::MAX_TRANSACTION {
+        let load = if command.name.starts_with("evalsha") { self.scripts.loading(frame.bytes) } else { None };
+        if let Some(load) = load {
+            client.transaction.loads.extend_from_slice(&load);
+            client.transaction.loaded += 1;
+        }
+        if client.transaction.loads.len() + client.transaction.queued.len() + frame.bytes.len() > limits::MAX_TRANSACTION {
             let error = format!("ERR midstream: the transaction is over {} bytes", limits::MAX_TRANSACTION);
             return self.fail_queueing(io, key, &error);
         }
@@ -142,7 +151,7 @@ impl Redis {
             return Step::Taken;
         }
         let to = transaction.watched.or(transaction.place).unwrap_or(To::Any);
-        let (skip, batch) = (transaction.count + 1, transaction.batch());
+        let (skip, batch) = (transaction.loaded + transaction.count + 1, transaction.batch());
         client.transaction = Transaction::default();
         let leased = client.lease.as_mut().is_some_and(|lease| {
             lease.purpose = Purpose::Exec;

@@ -153,7 +153,12 @@ impl Transfer {
         match integer_of(reply) {
             None => Next::Answer(reply.to_vec()),
             Some(0) if self.passes < MOST_PASSES => self.start(),
-            Some(0) => Next::fail("TRYAGAIN midstream: the key changes while it is moved to another slot; it is under both names now"),
+            Some(0) if self.task == Task::RenameNx => {
+                self.state =
+                    State::Answer(b"-TRYAGAIN midstream: the key changes faster than it can be moved to another slot; nothing was changed\r\n");
+                Next::Ask(vec![self.ask(2, &[&b"UNLINK"[..], self.word(2)], true)])
+            }
+            Some(0) => Next::fail("TRYAGAIN midstream: the key changes faster than it can be moved to another slot; a copy is under the new name"),
             Some(_) if self.task == Task::Rename => Next::Answer(b"+OK\r\n".to_vec()),
             Some(_) => Next::Answer(YES.to_vec()),
         }
@@ -222,7 +227,7 @@ impl Transfer {
     }
 }
 
-/// COPY source destination [DB 0] [REPLACE].
+/// `COPY source destination [DB 0] [REPLACE]`.
 fn copy_replaces(frame: &Frame<'_>) -> Result<bool, &'static str> {
     let mut replace = false;
     let mut at = 3;

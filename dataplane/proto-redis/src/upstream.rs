@@ -115,7 +115,7 @@ impl Redis {
     fn orphan(&mut self, io: &mut dyn Io, pipe: &Pipe, pending: Pending, bytes: &[u8], why: &str) {
         match pending.owner {
             Owner::Topology => self.topology_failed(io, pipe.cluster),
-            Owner::Login | Owner::Near(_) | Owner::Nobody => {}
+            Owner::Login | Owner::Near(_) | Owner::Identity | Owner::Nobody => {}
             Owner::Client(..) if pending.leased => self.orphan_of_lease(io, pending, bytes, pipe, why),
             Owner::Client(..) if pipe.state == State::Connecting || (pending.repeatable && pending.kept > 0) => {
                 let deadline = pending.deadline.max(io.now() + ONE_MORE);

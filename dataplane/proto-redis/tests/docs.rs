@@ -4,7 +4,7 @@
 
 use proto_redis::action::{Action, Merge};
 use proto_redis::cross_slot::Way;
-use proto_redis::table::{Command, Table};
+use proto_redis::table::{Command, Find, Table};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -19,6 +19,9 @@ fn one_slot(command: &Command) -> String {
         }
         Action::Anywhere => "exact; by any node".into(),
         Action::Scan => "slot by slot, as SCAN promises".into(),
+        Action::Sort => "exact; BY and GET patterns: not atomic, key by key".into(),
+        Action::Clients => "about the clients of this sidecar's listener".into(),
+        Action::WaitForReplicas => "of every master in turn, the lowest count".into(),
         Action::Monitor => "what passes this sidecar's listener; commands within scripts are not shown".into(),
         Action::Local if command.name == "debug" => "refused, but for DEBUG ERROR".into(),
         Action::Local => "answered by the sidecar".into(),
@@ -40,9 +43,13 @@ fn several_slots(command: &Command) -> &'static str {
         (_, Way::Streams) => "not atomic: stream by stream",
         (_, Way::Steps) => "not atomic: in steps that lose nothing",
         (Action::Subscribe, _) if !command.keys.is_empty() => "exact",
-        (_, Way::No) if command.acl.contains(&"@scripting") && !command.keys.is_empty() => "refused: CROSSSLOT",
+        (_, Way::No) if has_several_keys(command) => "refused: CROSSSLOT",
         _ => "",
     }
+}
+
+fn has_several_keys(command: &Command) -> bool {
+    command.keys.len() > 1 || command.keys.iter().any(|keys| !matches!(keys.find, Find::Range { last: 0, .. }))
 }
 
 fn table() -> String {

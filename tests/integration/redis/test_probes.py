@@ -74,6 +74,7 @@ def test_what_would_take_too_much_is_refused_with_the_limit(redis_cluster: Redis
     port = ports.free()
     sidecar(objects(redis_cluster.addresses, port, cluster=", crossSlotBytes: 100000"))
     with Raw(port) as connection:
+        connection.ask("FLUSHALL")
         # Not to be compressed.
         for key in ("a", "b"):
             connection.ask("SADD", key, *(os.urandom(200) for _ in range(1000)))
