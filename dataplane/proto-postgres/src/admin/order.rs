@@ -5,6 +5,7 @@
 
 use super::command::Order;
 use crate::backend::Backend;
+use crate::client::Phase;
 use crate::error::Error;
 use crate::machine::Postgres;
 use std::sync::Arc;
@@ -86,7 +87,10 @@ impl Postgres {
                 self.clients.insert(key, client);
                 continue;
             }
-            Error::fatal("57P01", "terminating connection: an admin of Midstream has killed this Database").write(io.out(key));
+            // It would stand in the middle of whatever a replication connection is passing.
+            if !matches!(client.phase, Phase::Relaying(_)) {
+                Error::fatal("57P01", "terminating connection: an admin of Midstream has killed this Database").write(io.out(key));
+            }
             self.end_client(io, client, Close::Flush);
         }
     }
