@@ -48,12 +48,12 @@ def sources_in_place(owner: Authored) -> Iterator[Compiled]:
         yield Compiled(SECRET, result.name, result, owner, path)
 
 
-def set_credentials(target: Message, owner: Authored, credentials: Credentials | None) -> None:
-    """Fill a midstream.core.v1.Credentials from `spec.credentials`; none given leaves it unset."""
+def set_credentials(target: Message, owner: Authored, credentials: Credentials | None, field: str = "credentials") -> None:
+    """Fill a midstream.core.v1.Credentials from `spec.credentials`, or another field; none given leaves it unset."""
     if credentials is not None:
         target.SetInParent()
         target.user = credentials.user
-        target.password_secret = _ref(owner, "spec.credentials.passwordFrom", credentials.password_from)
+        target.password_secret = _ref(owner, f"spec.{field}.passwordFrom", credentials.password_from)
 
 
 def add_users(target, owner: Authored, users: Iterable[User]) -> None:

@@ -10,6 +10,7 @@ from .kafka import Kafka, MockKafka
 from .postgres import Postgres, Standby
 from .redis import RedisServer
 from .redis_cluster import RedisCluster
+from .redis_sentinel import RedisSentinels
 from .wait import start_all, stop_all, until, until_true
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "MockKafka",
     "Postgres",
     "RedisCluster",
+    "RedisSentinels",
     "RedisServer",
     "Standby",
     "start_all",

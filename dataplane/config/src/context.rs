@@ -103,6 +103,13 @@ impl<'a> Context<'a> {
         Some(localities.flat_map(|locality| locality.lb_endpoints.iter().filter_map(|one| endpoint(one, locality.locality.as_ref()))).collect())
     }
 
+    /// The zone that this sidecar stands in, by its environment; empty where that does not say, and on the control plane.
+    pub fn zone(&self) -> String {
+        let source = skeleton::DataSource { specifier: Some(skeleton::data_source::Specifier::EnvironmentVariable("MIDSTREAM_ZONE".into())) };
+        let zone = self.resolve.resolve(&source).ok().filter(|_| self.resolve.is_real());
+        zone.map(|zone| String::from_utf8_lossy(zone.expose()).trim().to_owned()).unwrap_or_default()
+    }
+
     /// The value of a generic Secret.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use crate::errand::Running;
 use crate::frame;
 use crate::lease::{Lease, Purpose};
 use crate::limits;
+use crate::reads::Wrote;
 use crate::ring::{Ring, Tap};
 use crate::subscriptions::Subscriptions;
 use crate::transaction::Transaction;
@@ -84,6 +85,10 @@ pub(crate) struct Client {
     pub commands: u64,
     /// MULTI, WATCH.
     pub transaction: Transaction,
+    /// READONLY or READWRITE, if it said one of them.
+    pub reads_replicas: Option<bool>,
+    /// What it wrote to lately, where replicas are read.
+    pub written: Option<Box<Wrote>>,
     /// Its leased connection and what for.
     pub lease: Option<Lease>,
     /// What a connection is being leased for.
@@ -126,6 +131,8 @@ impl Client {
             joined: 0,
             commands: 0,
             transaction: Transaction::default(),
+            reads_replicas: None,
+            written: None,
             lease: None,
             purpose: Purpose::Block,
             subscriptions: None,

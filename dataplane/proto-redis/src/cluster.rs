@@ -1,11 +1,13 @@
 //! A back end as one worker knows it: its nodes, who has which slot, what waits for a node to come back.
 
-use crate::conf::ClusterConf;
+use crate::conf::{ClusterConf, Credentials};
+use crate::discovery::Discovery;
 use crate::limits;
 use crate::meters::ClusterMeters;
 use crate::near::Near;
 use crate::node::Node;
 use crate::pipe::{Owner, Pending, To};
+use crate::refresh::Refresh;
 use crate::slot::SLOTS;
 use crate::topology::{Place, Range};
 use std::sync::Arc;
@@ -83,24 +85,13 @@ impl Waiting {
     }
 }
 
-/// The state of the question who has which slot.
-#[derive(Default, Debug)]
-pub struct Refresh {
-    /// Asked, not answered.
-    pub running: bool,
-    /// Not asked again before.
-    pub not_before: Nanos,
-    /// The node asked first next time.
-    pub next: usize,
-    /// Whether the nodes asked last did not answer: then others are asked than those we have connections to.
-    pub failed: bool,
-}
-
 /// One back end.
 #[derive(Debug)]
 pub struct Cluster {
     /// What it was configured as.
     pub conf: Arc<ClusterConf>,
+    /// How its nodes are found.
+    pub discovery: Discovery,
     /// All nodes ever heard of; indices stay.
     pub nodes: Vec<Node>,
     slots: Box<[u16]>,
@@ -114,13 +105,14 @@ pub struct Cluster {
     pub meters: ClusterMeters,
     /// The near cache, where the configuration asks for one.
     pub near: Option<Box<Near>>,
-    turn: usize,
+    pub(crate) turn: usize,
 }
 
 impl Cluster {
     /// A back end nothing is known of but its seeds.
     pub fn new(conf: Arc<ClusterConf>, meters: ClusterMeters) -> Cluster {
         let mut cluster = Cluster {
+            discovery: conf.discovery(),
             conf,
             nodes: Vec::new(),
             slots: vec![NOBODY; SLOTS].into_boxed_slice(),
@@ -139,7 +131,11 @@ impl Cluster {
     pub fn adopt_seeds(&mut self) {
         let conf = Arc::clone(&self.conf);
         let seeds: Vec<u16> = conf.seeds.iter().map(|(host, port)| self.node(host, *port)).collect();
-        if conf.single {
+        self.discovery = conf.discovery();
+        if matches!(self.discovery, Discovery::Sentinel(_)) {
+            seeds.iter().for_each(|seed| self.nodes[usize::from(*seed)].sentinel = true);
+        }
+        if self.discovery == Discovery::Fixed {
             let only = seeds.first().copied().unwrap_or(NOBODY);
             self.slots.fill(only);
             self.find_masters();
@@ -199,10 +195,28 @@ impl Cluster {
     #[inline]
     pub fn pick(&mut self, to: To, now: Nanos) -> u16 {
         match to {
-            To::Slot(slot) => self.owner(slot),
+            To::Slot(slot) | To::Read(slot) => self.owner(slot),
             To::Node(node) => self.successor(node),
             To::Any => self.any(now),
         }
+    }
+
+    /// Whether a node is a sentinel.
+    pub fn is_sentinel(&self, node: u16) -> bool {
+        self.nodes.get(usize::from(node)).is_some_and(|node| node.sentinel)
+    }
+
+    /// How to log in to a node.
+    pub fn credentials(&self, node: u16) -> Option<&Credentials> {
+        match &self.conf.sentinel {
+            Some(sentinel) if self.is_sentinel(node) => sentinel.credentials.as_ref(),
+            _ => self.conf.credentials.as_ref(),
+        }
+    }
+
+    /// Whether requests go to a node; to a replica, for reads only.
+    pub fn is_in_use(&self, node: u16, readonly: bool) -> bool {
+        self.is_sentinel(node) || self.masters.contains(&node) || (readonly && self.nodes.iter().any(|master| master.replicas.contains(&node)))
     }
 
     /// The node, or who took its place.
@@ -216,21 +230,6 @@ impl Cluster {
             }
         }
         at
-    }
-
-    /// Who is asked for the slots: those that we have connections to, then, and first of all when those did not answer, any other that was
-    /// ever heard of, in turn. One that lives suffices, be it a replica.
-    pub fn whom_to_ask(&mut self, now: Nanos, count: usize) -> Vec<u16> {
-        let nodes = self.nodes.len();
-        let start = self.refresh.next;
-        let in_turn = (0..nodes).map(|step| ((start + step) % nodes) as u16);
-        let mut up: Vec<u16> = in_turn.filter(|node| self.nodes[usize::from(*node)].down_until <= now).collect();
-        if !self.refresh.failed {
-            up.sort_by_key(|node| self.nodes[usize::from(*node)].pipes[0].is_none());
-        }
-        up.truncate(count);
-        self.refresh.next = (start + count.min(nodes)) % nodes.max(1);
-        up
     }
 
     /// A master that is not known to be down, in turn.
@@ -255,6 +254,12 @@ impl Cluster {
         if let Some(owner) = self.slots.get_mut(usize::from(slot)) {
             *owner = node;
         }
+        let replicas = self.nodes.get(usize::from(node)).map(|node| node.replicas.clone()).unwrap_or_default();
+        for number in replicas.into_iter().chain([node]) {
+            if let Some(node) = self.nodes.get_mut(usize::from(number)) {
+                node.replication.forget();
+            }
+        }
         if !self.masters.contains(&node) {
             self.find_masters();
         }
@@ -263,13 +268,14 @@ impl Cluster {
     /// A new slot table; whether it differs. `asked` is the node that answered, for places without a host.
     pub fn apply(&mut self, ranges: &[Range], asked: u16) -> bool {
         let mut slots = vec![NOBODY; SLOTS].into_boxed_slice();
-        let own = self.nodes.get(usize::from(asked)).map(|node| Arc::clone(&node.host)).unwrap_or_default();
-        self.nodes.iter_mut().for_each(|node| node.replicas.clear());
+        if !self.conf.single {
+            self.nodes.iter_mut().for_each(|node| node.replicas.clear());
+        }
         for range in ranges {
-            let master = self.placed(&range.master, &own);
+            let master = self.placed(&range.master, asked);
             slots[usize::from(range.first)..=usize::from(range.last)].fill(master);
             for place in &range.replicas {
-                let replica = self.placed(place, &own);
+                let replica = self.placed(place, asked);
                 if let Some(master) = self.nodes.get_mut(usize::from(master))
                     && replica != NOBODY
                     && !master.replicas.contains(&replica)
@@ -282,14 +288,23 @@ impl Cluster {
             return false;
         }
         let old = std::mem::replace(&mut self.slots, slots);
+        self.nodes.iter_mut().for_each(|node| node.replication.forget());
         self.find_masters();
         self.find_successors(&old);
         true
     }
 
-    fn placed(&mut self, place: &Place, own: &str) -> u16 {
-        let host = if matches!(place.host.as_str(), "" | "?") { own } else { place.host.as_str() };
-        self.node(host, place.port)
+    /// The node at a place that `asked` told.
+    pub(crate) fn placed(&mut self, place: &Place, asked: u16) -> u16 {
+        let (own_host, own_port) = self.nodes.get(usize::from(asked)).map(|node| (Arc::clone(&node.host), node.port)).unwrap_or_default();
+        let host = if matches!(place.host.as_str(), "" | "?") { &*own_host } else { place.host.as_str() };
+        let port = if place.port == 0 { own_port } else { place.port };
+        let number = self.node(host, port);
+        let zone = self.conf.reads.as_ref().and_then(|reads| reads.zone_of(host, port)).unwrap_or(&place.zone);
+        if let Some(node) = self.nodes.get_mut(usize::from(number)).filter(|node| *node.zone != *zone) {
+            node.zone = zone.into();
+        }
+        number
     }
 
     /// Whoever has lost all its slots is followed by the one that has the first of them now.
@@ -345,7 +360,8 @@ mod tests {
     fn slots_follow_the_table_and_moved() {
         let mut cluster = Cluster::new(Arc::new(ClusterConf::new("c", &[("a", 1)])), ClusterMeters::default());
         assert_eq!(cluster.pick(To::Any, 0), NOBODY);
-        let range = |first, last, host: &str, port| Range { first, last, master: Place { host: host.into(), port }, replicas: vec![] };
+        let range =
+            |first, last, host: &str, port| Range { first, last, master: Place { host: host.into(), port, zone: String::new() }, replicas: vec![] };
         assert!(cluster.apply(&[range(0, 99, "", 1), range(100, 16383, "b", 2)], 0));
         assert!(!cluster.apply(&[range(0, 99, "a", 1), range(100, 16383, "b", 2)], 0));
         assert_eq!((cluster.owner(99), cluster.owner(100)), (0, 1));

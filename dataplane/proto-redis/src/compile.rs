@@ -2,8 +2,8 @@
 
 use crate::compile_routes::{self, Known};
 use crate::conf::{
-    ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_NEAR_AGE, DEFAULT_NEAR_BYTES, DEFAULT_NEAR_ENTRY_BYTES, DEFAULT_RETRY_DEADLINE,
-    ListenerConf, NearConf, TlsConf, User,
+    ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_LAG, DEFAULT_NEAR_AGE, DEFAULT_NEAR_BYTES, DEFAULT_NEAR_ENTRY_BYTES,
+    DEFAULT_RETRY_DEADLINE, From, ListenerConf, NearConf, Reads, Sentinel, TlsConf, User, Zone,
 };
 use crate::limits;
 use config::proto::midstream::core::v1::downstream_tls::Mode;
@@ -46,7 +46,7 @@ fn cluster(context: &Context<'_>, entry: &Entry<RedisCluster>) -> Result<Cluster
     let endpoints = context
         .endpoints(&value.cluster)
         .ok_or_else(|| Invalid::new("cluster", format!("there is no ClusterLoadAssignment {}; add it or mend the name", value.cluster)))?;
-    let single = value.mode() == redis_cluster::Mode::Single;
+    let single = value.mode() != redis_cluster::Mode::Cluster;
     let mut seeds: Vec<&Endpoint> = endpoints.iter().filter(|endpoint| !single || endpoint.role == Role::Primary).collect();
     if seeds.is_empty() {
         return Err(Invalid::new("cluster", format!("{} has no node; name at least one", value.cluster)));
@@ -59,6 +59,8 @@ fn cluster(context: &Context<'_>, entry: &Entry<RedisCluster>) -> Result<Cluster
         single,
         credentials: credentials.map(|(user, password)| Credentials { user, password: password.expose().to_vec() }),
         tls: tls(context, value, seeds[0])?,
+        reads: reads(context, value)?,
+        sentinel: sentinel(context, value)?,
         seeds: seeds.iter().map(|endpoint| (endpoint.host.clone(), endpoint.port)).collect(),
         retry_deadline: given(value.retry_deadline_ms, DEFAULT_RETRY_DEADLINE),
         connect_timeout: given(value.connect_timeout_ms, DEFAULT_CONNECT_TIMEOUT),
@@ -85,6 +87,40 @@ fn near_cache(value: &NearCache) -> Result<NearConf, Invalid> {
         max_age: if value.max_age_ms == 0 { DEFAULT_NEAR_AGE } else { u64::from(value.max_age_ms) * MILLIS },
     };
     Ok(near)
+}
+
+fn sentinel(context: &Context<'_>, value: &RedisCluster) -> Result<Option<Sentinel>, Invalid> {
+    if value.mode() != redis_cluster::Mode::Sentinel {
+        return Ok(None);
+    }
+    if value.master.is_empty() {
+        return Err(Invalid::new("master", "is missing; say under which name the sentinels know the master"));
+    }
+    let credentials = context.credentials(value.sentinel_credentials.as_ref())?;
+    let credentials = credentials.filter(|(user, password)| !user.is_empty() || !password.expose().is_empty());
+    let credentials = credentials.map(|(user, password)| Credentials { user, password: password.expose().to_vec() });
+    Ok(Some(Sentinel { master: value.master.as_str().into(), credentials }))
+}
+
+fn reads(context: &Context<'_>, value: &RedisCluster) -> Result<Option<Reads>, Invalid> {
+    let Some(reads) = &value.reads else { return Ok(None) };
+    let from = match reads.from() {
+        redis_cluster::reads::From::Primary => return Ok(None),
+        redis_cluster::reads::From::Replicas => From::Replicas,
+        redis_cluster::reads::From::Nearest => From::Nearest,
+    };
+    let zone = |(place, zone): (&String, &String)| {
+        let (host, port) = place.rsplit_once(':')?;
+        Some(Zone { host: host.trim_matches(['[', ']']).into(), port: port.parse().ok()?, name: zone.as_str().into() })
+    };
+    let zones: Option<Vec<_>> = reads.zones.iter().map(zone).collect();
+    Ok(Some(Reads {
+        from,
+        max_lag: if reads.max_lag_ms == 0 { DEFAULT_MAX_LAG } else { u64::from(reads.max_lag_ms) * MILLIS },
+        on_request: reads.clients() == redis_cluster::reads::Clients::Readonly,
+        zone: if reads.zone.is_empty() { context.zone().into() } else { reads.zone.as_str().into() },
+        zones: zones.ok_or_else(|| Invalid::new("reads.zones", "a key is not HOST:PORT"))?,
+    }))
 }
 
 fn tls(context: &Context<'_>, value: &RedisCluster, first: &Endpoint) -> Result<Option<TlsConf>, Invalid> {

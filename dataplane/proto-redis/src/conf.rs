@@ -1,5 +1,6 @@
 //! The compiled configuration of the family.
 
+use crate::discovery::Discovery;
 use crate::limits;
 use crate::routes::Routes;
 use std::fmt;
@@ -75,12 +76,16 @@ pub struct ClusterConf {
     pub name: Arc<str>,
     /// One server instead of a cluster: no slots, no splitting.
     pub single: bool,
+    /// The sentinels of a master: the seeds are those then.
+    pub sentinel: Option<Sentinel>,
     /// Where the topology is first asked for.
     pub seeds: Vec<(Arc<str>, u16)>,
     /// How to log in.
     pub credentials: Option<Credentials>,
     /// TLS, if any.
     pub tls: Option<TlsConf>,
+    /// Reads on replicas; `None`: masters read.
+    pub reads: Option<Reads>,
     /// Redirects and retries of one command end here.
     pub retry_deadline: Nanos,
     /// A node that does not answer a dial within this is taken for down.
@@ -106,8 +111,62 @@ pub struct NearConf {
     pub max_age: Nanos,
 }
 
+/// Sentinels, and what they look after.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sentinel {
+    /// As they know the master.
+    pub master: Arc<str>,
+    /// How to log in to them.
+    pub credentials: Option<Credentials>,
+}
+
+/// Who reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum From {
+    /// Replicas, while one is fit.
+    Replicas,
+    /// Masters and replicas in turn, those of the sidecar's own zone before others.
+    Nearest,
+}
+
+/// Where a node stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Zone {
+    /// Its host.
+    pub host: Arc<str>,
+    /// Its port.
+    pub port: u16,
+    /// The zone.
+    pub name: Arc<str>,
+}
+
+/// Reads on replicas.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reads {
+    /// Who reads.
+    pub from: From,
+    /// No answer is older.
+    pub max_lag: Nanos,
+    /// Only for clients that say READONLY.
+    pub on_request: bool,
+    /// Where this sidecar stands; empty: nowhere in particular.
+    pub zone: Arc<str>,
+    /// Where nodes stand that do not say so themselves.
+    pub zones: Vec<Zone>,
+}
+
+impl Reads {
+    /// The configured zone of a node.
+    pub fn zone_of(&self, host: &str, port: u16) -> Option<&str> {
+        self.zones.iter().find(|zone| &*zone.host == host && zone.port == port).map(|zone| &*zone.name)
+    }
+}
+
 /// Longer than a failover of a cluster with the usual node timeout of 5 s (detection, election, announcement: about 7 s).
 pub const DEFAULT_RETRY_DEADLINE: Nanos = 10 * SECONDS;
+
+/// Replicas that keep up are milliseconds behind; one that is behind for longer does not keep up.
+pub const DEFAULT_MAX_LAG: Nanos = 5 * SECONDS;
 
 /// Nodes are near; a longer silence is a dead one.
 pub const DEFAULT_CONNECT_TIMEOUT: Nanos = SECONDS;
@@ -127,14 +186,26 @@ impl ClusterConf {
         ClusterConf {
             name: name.into(),
             single: false,
+            sentinel: None,
             seeds: seeds.iter().map(|(host, port)| (Arc::from(*host), *port)).collect(),
             credentials: None,
             tls: None,
+            reads: None,
             retry_deadline: DEFAULT_RETRY_DEADLINE,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             refuse_cross_slot: false,
             cross_slot_bytes: limits::DEFAULT_CROSS_SLOT_BYTES,
             near: None,
+        }
+    }
+
+    /// How its nodes are found.
+    pub fn discovery(&self) -> Discovery {
+        match &self.sentinel {
+            Some(sentinel) => Discovery::Sentinel(Arc::clone(&sentinel.master)),
+            None if !self.single => Discovery::Slots,
+            None if self.seeds.len() > 1 => Discovery::Roles,
+            None => Discovery::Fixed,
         }
     }
 
@@ -145,7 +216,8 @@ impl ClusterConf {
             (Some(a), Some(b)) => a.identity == b.identity,
             _ => false,
         };
-        tls && self.credentials == other.credentials && self.near == other.near
+        let nodes = self.sentinel == other.sentinel && self.single == other.single;
+        tls && nodes && self.credentials == other.credentials && self.near == other.near
     }
 }
 

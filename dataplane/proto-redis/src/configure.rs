@@ -15,7 +15,7 @@ impl Redis {
             let known = self.clusters.iter_mut().flatten().find(|cluster| cluster.conf.name == wanted.name);
             match known {
                 Some(cluster) => {
-                    let keep = cluster.conf.same_connections(wanted) && cluster.conf.single == wanted.single;
+                    let keep = cluster.conf.same_connections(wanted);
                     cluster.conf = Arc::clone(wanted);
                     cluster.adopt_seeds();
                     if !keep {
@@ -29,6 +29,7 @@ impl Redis {
             }
         }
         self.apply_near();
+        self.replicas_read = conf.clusters.iter().any(|cluster| cluster.reads.is_some());
         self.apply_listeners(conf);
         self.has_routes = self.listeners.iter().flatten().any(|listener| listener.conf.routes.is_some());
         self.drop_what_is_gone(io, conf);

@@ -1,13 +1,19 @@
 //! Connections to nodes: made, logged in, counted, retired.
 
+use crate::discovery::WATCH_SENTINEL;
 use crate::machine::Redis;
+use crate::node::{LANES, Lane};
 use crate::pipe::{Owner, Pending, Pipe, State};
 use wire::{Close, Io, Key};
 
+/// Said on connections that read what a node of a cluster has as a replica.
+const READONLY: &[u8] = b"*1\r\n$8\r\nREADONLY\r\n";
+
 impl Redis {
-    pub(crate) fn dial_shared(&mut self, io: &mut dyn Io, cluster: usize, node: u16, resp: u8) -> Option<Key> {
-        let key = self.dial(io, cluster, node, resp, None)?;
-        self.clusters[cluster].as_mut()?.nodes[usize::from(node)].pipes[usize::from(resp == 3)] = Some(key);
+    pub(crate) fn dial_shared(&mut self, io: &mut dyn Io, cluster: usize, node: u16, lane: Lane) -> Option<Key> {
+        let key = self.dial(io, cluster, node, lane.resp, None)?;
+        self.pipes.get_mut(key)?.readonly = lane.readonly;
+        self.clusters[cluster].as_mut()?.nodes[usize::from(node)].pipes[lane.index()] = Some(key);
         Some(key)
     }
 
@@ -29,7 +35,8 @@ impl Redis {
             io.close(key, Close::Abort);
             return;
         };
-        let credentials = self.clusters.get(pipe.cluster).and_then(Option::as_ref).and_then(|cluster| cluster.conf.credentials.as_ref());
+        let known = self.clusters.get(pipe.cluster).and_then(Option::as_ref);
+        let credentials = known.and_then(|known| known.credentials(pipe.node));
         let Some(login) = crate::login::words(credentials, pipe.resp) else { return self.pipe_ready(io, key) };
         io.out(key).extend_from_slice(&login);
         let pending = Pending::internal(Owner::Login, pipe.node, pipe.resp);
@@ -39,8 +46,16 @@ impl Redis {
     /// A connection is up and logged in: what has waited for it goes out.
     pub(crate) fn pipe_ready(&mut self, io: &mut dyn Io, key: Key) {
         let Some(pipe) = self.pipes.get_mut(key) else { return };
-        pipe.ready(io, key);
         let (cluster, node) = (pipe.cluster, pipe.node);
+        let single = self.clusters[cluster].as_ref().is_some_and(|known| known.conf.single);
+        if pipe.readonly && !single {
+            io.out(key).extend_from_slice(READONLY);
+            pipe.fifo.push_front(Pending::internal(Owner::Nobody, node, pipe.resp));
+        }
+        if self.clusters[cluster].as_ref().is_some_and(|known| known.is_sentinel(node)) {
+            io.out(key).extend_from_slice(WATCH_SENTINEL);
+        }
+        pipe.ready(io, key);
         if let Some(known) = self.clusters[cluster].as_mut() {
             known.nodes[usize::from(node)].works();
         }
@@ -65,7 +80,7 @@ impl Redis {
         let Some(cluster) = self.clusters.iter().position(|known| known.as_ref().is_some_and(|known| &*known.conf.name == name)) else { return };
         if let Some(known) = self.clusters[cluster].as_mut() {
             for node in &mut known.nodes {
-                node.pipes = [None; 2];
+                node.pipes = [None; LANES];
                 node.tracker = None;
                 node.idle = Default::default();
             }

@@ -93,6 +93,9 @@ impl Redis {
 
     /// What is done with a command, whose back end is the client's present one.
     pub(crate) fn act(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
+        if self.replicas_read {
+            self.note_write(key, frame, command);
+        }
         if self.in_transaction(key) && !matches!(command.name, "multi" | "exec" | "discard" | "watch" | "quit" | "reset") {
             self.queue(io, key, frame, command);
             return Step::Taken;
@@ -210,6 +213,7 @@ impl Redis {
 
     pub(crate) fn keyed(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
         let Ok(to) = self.place(key, frame) else { return self.cross_slot(io, key, frame, command) };
+        let to = if self.replicas_read { self.read_place(io.now(), key, command, to) } else { to };
         self.ask_read(io, key, frame, command, to);
         Step::Taken
     }

@@ -29,6 +29,7 @@ mod conf;
 mod configure;
 mod connections;
 pub mod cross_slot;
+mod discovery;
 mod dispatch;
 mod errand;
 pub mod frame;
@@ -57,9 +58,11 @@ mod patience;
 pub mod pipe;
 mod pops;
 mod pubsub;
+mod reads;
 mod refresh;
 mod rename;
 mod replicas;
+pub mod replication;
 mod replies;
 pub mod reply;
 mod retry;
@@ -83,7 +86,10 @@ mod upstream;
 mod value;
 
 pub use compile::compile;
-pub use conf::{ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RETRY_DEADLINE, ListenerConf, NearConf, TlsConf, User};
+pub use conf::{
+    ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RETRY_DEADLINE, From, ListenerConf, NearConf, Reads, Sentinel, TlsConf, User,
+    Zone,
+};
 pub use machine::Redis;
 
 use std::sync::Arc;

@@ -34,6 +34,12 @@ impl Redis {
             "reset" => self.reset(io, key),
             "client" => self.client_command(io, key, frame, command),
             "command" => self.command_command(io, key, frame, command),
+            "readonly" | "readwrite" if self.has_replicas(key) => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.reads_replicas = Some(command.name == "readonly");
+                }
+                self.answer(io, key, b"+OK\r\n");
+            }
             "cluster" | "readonly" | "readwrite" | "asking" => self.fail(io, key, "ERR This instance has cluster support disabled"),
             "role" => self.answer(io, key, b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
             "acl" => self.who_am_i(io, key),
@@ -165,6 +171,7 @@ impl Redis {
         let users = self.users(key);
         if let Some(client) = self.clients.get_mut(key) {
             client.resp = 2;
+            client.reads_replicas = None;
             client.name.clear();
             client.known = users == 0;
             client.identity = ANONYMOUS.into();

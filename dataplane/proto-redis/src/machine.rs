@@ -61,6 +61,8 @@ pub struct Redis {
     pub(crate) pipes: Slab<Pipe>,
     pub(crate) next_id: u64,
     pub(crate) draining: bool,
+    /// Whether any back end's replicas are read.
+    pub(crate) replicas_read: bool,
     /// The scan of the command being read; kept for its buffers.
     pub(crate) scan: frame::Scan,
     /// The words of the present command that are keys; kept for its buffer.
@@ -105,6 +107,7 @@ impl Redis {
             pipes: Slab::default(),
             next_id,
             draining: false,
+            replicas_read: false,
             scan: frame::Scan::default(),
             keys: Vec::new(),
             part: Vec::new(),

@@ -1,11 +1,38 @@
 //! One server behind us: its connections, whether it may be dialled, and what is known of its place in replication.
 
+use crate::replication::Replication;
 use std::sync::Arc;
 use wire::{Key, MILLIS, Nanos};
 
 /// First and longest pause before a node that refused is dialled again.
 const BACKOFF_FIRST: Nanos = 50 * MILLIS;
 const BACKOFF_LONGEST: Nanos = 1000 * MILLIS;
+
+/// One of a node's shared pipes.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane {
+    /// Its RESP version, 2 or 3.
+    pub resp: u8,
+    /// Whether it reads what the node has as a replica. Others must not: a master that was deposed refuses there what it may not answer.
+    pub readonly: bool,
+}
+
+impl Lane {
+    /// The lane of a version and a use.
+    #[inline]
+    pub fn of(resp: u8, readonly: bool) -> Lane {
+        Lane { resp, readonly }
+    }
+
+    /// Its place among the node's pipes.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.resp == 3) | usize::from(self.readonly) << 1
+    }
+}
+
+/// How many lanes there are.
+pub const LANES: usize = 4;
 
 /// One node.
 #[derive(Debug)]
@@ -14,8 +41,8 @@ pub struct Node {
     pub host: Arc<str>,
     /// Its port.
     pub port: u16,
-    /// The shared pipe of RESP2 and of RESP3.
-    pub pipes: [Option<Key>; 2],
+    /// The shared pipes, by [`Lane::index`].
+    pub pipes: [Option<Key>; LANES],
     /// The connection on which it tells of changed keys, while that can be relied upon ([`crate::near`]).
     pub tracker: Option<Key>,
     /// Leased connections that nobody has now, RESP2 and RESP3.
@@ -24,8 +51,14 @@ pub struct Node {
     pub leases: usize,
     /// Not dialled before.
     pub down_until: Nanos,
+    /// Whether it is no server but one that looks after some.
+    pub sentinel: bool,
     /// Who has its data, too, and serves reads of it.
     pub replicas: Vec<u16>,
+    /// How far it is in replication.
+    pub replication: Replication,
+    /// Where it stands; empty where nobody says.
+    pub zone: Arc<str>,
     /// Who has what was its, since it has no slots any more.
     pub successor: Option<u16>,
     backoff: Nanos,
@@ -37,12 +70,15 @@ impl Node {
         Node {
             host: host.into(),
             port,
-            pipes: [None; 2],
+            pipes: [None; LANES],
             tracker: None,
             idle: Default::default(),
             leases: 0,
             down_until: 0,
+            sentinel: false,
             replicas: Vec::new(),
+            replication: Replication::default(),
+            zone: Arc::default(),
             successor: None,
             backoff: 0,
         }
@@ -64,7 +100,7 @@ impl Node {
 
     /// Whether nothing of ours is there.
     pub fn is_unused(&self) -> bool {
-        self.pipes == [None; 2] && self.leases == 0
+        self.pipes == [None; LANES] && self.leases == 0
     }
 }
 

@@ -20,6 +20,8 @@ use wire::{Io, Key, Nanos};
 pub enum To {
     /// To the master of the slot.
     Slot(u16),
+    /// To a replica of the slot's master that is fit for it, else to the master.
+    Read(u16),
     /// To any master.
     Any,
     /// To that node.
@@ -31,7 +33,7 @@ impl To {
     #[inline]
     pub fn slot(self) -> u16 {
         match self {
-            To::Slot(slot) => slot,
+            To::Slot(slot) | To::Read(slot) => slot,
             To::Any | To::Node(_) => NO_SLOT,
         }
     }
@@ -50,6 +52,10 @@ pub enum Owner {
     Near(Ask),
     /// What the node calls this connection, by which it can be unblocked.
     Identity,
+    /// The beginning of the answer that a later question of this kind completes.
+    TopologyPart,
+    /// How far a master or replica is.
+    Position,
     /// Nobody: ASKING, UNWATCH on behalf of a client that is gone.
     Nobody,
 }
@@ -168,6 +174,8 @@ pub struct Pipe {
     pub resp: u8,
     /// See [`State`].
     pub state: State,
+    /// Reads what the node has as a replica.
+    pub readonly: bool,
     /// The client that leased it, if it is no shared one; `Key::NONE` while it is idle.
     pub lease: Option<Key>,
     /// No new requests; closed when the last reply is in.
@@ -206,6 +214,7 @@ impl Pipe {
             node,
             resp,
             state: State::Connecting,
+            readonly: false,
             lease,
             retired: false,
             fifo: VecDeque::new(),

@@ -193,6 +193,11 @@ impl Redis {
         let Some(connection) = self.pipes.get_mut(pipe) else { return };
         connection.pushing = !done;
         if connection.lease.is_none() {
+            let (cluster, node) = (connection.cluster, connection.node);
+            // A sentinel tells of a new master.
+            if self.clusters.get(cluster).and_then(Option::as_ref).is_some_and(|known| known.is_sentinel(node)) {
+                return self.refresh(io, cluster);
+            }
             return self.near_push(pipe, piece, done);
         }
         let node = connection.node;

@@ -4,16 +4,20 @@
 //! nothing new is sent until all are. Not covered: a slot that moves away and back within the round trip of one pipeline.
 
 use crate::cluster::Reason;
+use crate::discovery::Discovery;
 use crate::machine::Redis;
 use crate::merge;
 use crate::near::Mark;
-use crate::pipe::{Owner, Pending, Pipe, State};
+use crate::pipe::{Owner, Pending, Pipe, State, To};
 use crate::topology;
 use crate::upstream::printable;
+use std::sync::Arc;
 use wire::{Close, Fault, Io, Key, MILLIS, Nanos};
 
 /// The pause before a command is sent again that the server asked to try again: a slot's migration moves key by key.
 const TRY_AGAIN_AFTER: Nanos = 5 * MILLIS;
+/// A server that is no master any more is dialled anew so often: names are resolved again then.
+const REDIAL_EVERY: Nanos = 500 * MILLIS;
 
 /// Said before a command for a slot that is on its way to the node.
 pub(crate) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -96,6 +100,7 @@ impl Redis {
         match pending.owner {
             Owner::Client(client, seq) => {
                 if first && done && kind == b'-' && self.solve(io, key, piece, pending) {
+                    self.close_if_retired(io, key);
                     return Ok(());
                 }
                 if pending.discard || (first && !done && self.must_pace(io, key, pending)) {
@@ -123,6 +128,7 @@ impl Redis {
                 }
             }
             Owner::Login => self.logged_in(io, key, piece),
+            Owner::TopologyPart => pipe.keep_part(piece, done),
             Owner::Topology => self.topology_piece(io, key, piece, done),
             Owner::Near(ask) if done => {
                 pipe.drop_front();
@@ -132,8 +138,9 @@ impl Redis {
                 pipe.id = crate::value::integer_of(piece);
                 pipe.drop_front();
             }
+            Owner::Position if done => self.told_position(key, piece),
             Owner::Nobody if done => pipe.drop_front(),
-            Owner::Near(_) | Owner::Identity | Owner::Nobody => {}
+            Owner::Near(_) | Owner::Identity | Owner::Nobody | Owner::Position => {}
         }
         if done {
             self.close_if_retired(io, key);
@@ -198,12 +205,20 @@ impl Redis {
             return self.solve_leased(io, key, &error, asks);
         }
         let cluster = pipe.cluster;
-        let node = pipe.node;
+        let (node, readonly) = (pipe.node, pipe.readonly);
         let Some((mut pending, mut bytes)) = pipe.take_front() else { return false };
         self.near_over(io, cluster, &mut pending, &mut bytes);
         if pending.kept == 0 {
             self.too_long_to_repeat(io, pending, error);
             return true;
+        }
+        if let (true, To::Read(slot)) = (readonly, pending.to) {
+            // Whatever a replica cannot answer, its master can.
+            self.unfit(cluster, node);
+            if asks != Asks::Again {
+                self.refresh(io, cluster);
+            }
+            return self.send_after(io, cluster, &bytes, Pending { to: To::Slot(slot), ..pending });
         }
         let is_its_turn = self.redirecting(pending);
         let again = pending.redirects >= crate::limits::MAX_REDIRECTS;
@@ -215,6 +230,9 @@ impl Redis {
             _ => {
                 if asks != Asks::Again {
                     self.refresh(io, cluster);
+                }
+                if error.starts_with(b"-READONLY") {
+                    self.redial(io, cluster);
                 }
                 let due = io.now() + TRY_AGAIN_AFTER;
                 self.park(io, cluster, &bytes, pending, due, Reason::Said(error.to_vec()));
@@ -237,6 +255,16 @@ impl Redis {
             self.send_to(io, cluster, node, &bytes, pending);
         } else {
             self.park(io, cluster, &bytes, pending, 0, Reason::Said(b"-NOSCRIPT No matching script.\r\n".to_vec()));
+        }
+        true
+    }
+
+    /// Sends a command again, if it is its turn.
+    fn send_after(&mut self, io: &mut dyn Io, cluster: usize, bytes: &[u8], pending: Pending) -> bool {
+        if self.redirecting(pending) {
+            self.send(io, cluster, bytes, pending);
+        } else {
+            self.park(io, cluster, bytes, pending, 0, Reason::NotServed);
         }
         true
     }
@@ -286,6 +314,17 @@ impl Redis {
         (node != crate::cluster::NOBODY).then_some(node)
     }
 
+    /// The only server there is became a replica: its name may lead to another one by now.
+    fn redial(&mut self, io: &mut dyn Io, cluster: usize) {
+        let now = io.now();
+        let Some(Some(known)) = self.clusters.get_mut(cluster) else { return };
+        if known.discovery == Discovery::Fixed && now >= known.refresh.not_before {
+            known.refresh.not_before = now + REDIAL_EVERY;
+            let name = Arc::clone(&known.conf.name);
+            self.retire_pipes(io, &name);
+        }
+    }
+
     fn too_long_to_repeat(&mut self, io: &mut dyn Io, pending: Pending, error: &[u8]) {
         let Owner::Client(client, seq) = pending.owner else { return };
         let text = format!(
@@ -298,6 +337,16 @@ impl Redis {
 }
 
 impl Pipe {
+    /// The beginning of what a sentinel answers; the rest comes as the answer to the next question.
+    fn keep_part(&mut self, piece: &[u8], done: bool) {
+        if self.topology.len() < crate::limits::MAX_TOPOLOGY {
+            self.topology.extend_from_slice(piece);
+        }
+        if done {
+            self.drop_front();
+        }
+    }
+
     /// A reply before the one that counts: +OK of MULTI, +QUEUED. The first error among them says why EXEC will fail.
     fn skip_reply(&mut self, piece: &[u8], done: bool) {
         if self.queue_error.is_empty() && piece.first() == Some(&b'-') {

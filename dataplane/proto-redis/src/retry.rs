@@ -30,6 +30,9 @@ impl Redis {
             if pending.owner == Owner::Topology {
                 self.topology_failed(io, cluster);
             }
+            if let (Owner::Position, To::Node(node)) = (pending.owner, pending.to) {
+                self.no_position(cluster, node);
+            }
             return;
         };
         let Some(client) = self.clients.get_mut(key).filter(|client| client.ring.owes(seq)) else { return };
@@ -161,7 +164,7 @@ impl Redis {
     fn is_down(&self, cluster: usize, to: To, now: Nanos) -> bool {
         let Some(Some(known)) = self.clusters.get(cluster) else { return false };
         let node = match to {
-            To::Slot(slot) => known.owner(slot),
+            To::Slot(slot) | To::Read(slot) => known.owner(slot),
             To::Node(node) => known.successor(node),
             To::Any => return false,
         };
@@ -176,6 +179,16 @@ impl Redis {
         let (name, deadline) = known.map_or(("?", 0), |known| (&*known.conf.name, known.conf.retry_deadline));
         let within = format!("RedisCluster/{name} within {} s", deadline as f64 / SECONDS as f64);
         let error = match reason {
+            Reason::NoTopology if known.is_some_and(|known| known.conf.sentinel.is_some()) => {
+                format!(
+                    "-CLUSTERDOWN midstream: no sentinel of {within} named its master; are they up, and are their addresses, the master's name and the credentials right?\r\n"
+                )
+            }
+            Reason::NoTopology if known.is_some_and(|known| known.conf.single) => {
+                format!(
+                    "-CLUSTERDOWN midstream: no server of {within} said that it is the master; are they up, and are address and credentials right?\r\n"
+                )
+            }
             Reason::NoTopology => {
                 format!("-CLUSTERDOWN midstream: no node of {within} told its slots; are the nodes up, and are address and credentials right?\r\n")
             }

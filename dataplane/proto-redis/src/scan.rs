@@ -225,7 +225,7 @@ mod tests {
         let range = |(first, last, port): &(u16, u16, u16)| Range {
             first: *first,
             last: *last,
-            master: Place { host: "a".into(), port: *port },
+            master: Place { host: "a".into(), port: *port, zone: String::new() },
             replicas: vec![],
         };
         let ranges: Vec<Range> = ranges.iter().map(range).collect();

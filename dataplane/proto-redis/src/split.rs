@@ -22,6 +22,7 @@ impl Redis {
         }
         let repeatable = is_repeatable(command, frame);
         if let Ok(to) = self.place(key, frame) {
+            let to = if self.replicas_read { self.read_place(io.now(), key, command, to) } else { to };
             return self.ask_read(io, key, frame, command, to);
         }
         if self.refuses_cross_slot(key) {
@@ -33,6 +34,9 @@ impl Redis {
                 format!("ERR midstream: {} keys over several slots are more than {} in one command; send them in several", parts, limits::MAX_SPLIT);
             return self.fail(io, key, &error);
         }
+        if self.replicas_read {
+            self.settle_writes(io.now(), key);
+        }
         let Some((cluster, head)) = self.owe_head(io, key, merge, parts, repeatable) else { return };
         let mut part = std::mem::take(&mut self.part);
         for number in 0..parts {
@@ -43,7 +47,8 @@ impl Redis {
             array(&mut part, 1 + step);
             bulk(&mut part, command.name.as_bytes());
             words.for_each(|index| bulk(&mut part, frame.word(index)));
-            let Some(pending) = self.owe_part(io, key, head, number, To::Slot(slot)) else { break };
+            let to = if self.replicas_read { self.read_place(io.now(), key, command, To::Slot(slot)) } else { To::Slot(slot) };
+            let Some(pending) = self.owe_part(io, key, head, number, to) else { break };
             if self.has_near && command.near != NearRead::Never {
                 self.ask_near(io, cluster, &part, name, command.near, pending);
             } else {

@@ -92,6 +92,8 @@ pub struct Command {
     pub first_word_is_key: bool,
     /// It may name keys by patterns, which nobody knows before it runs.
     pub is_pattern_user: bool,
+    /// Whether a replica may answer it.
+    pub reads: bool,
     /// Whether repeating it changes neither what is stored nor the reply; see [`action::is_repeatable`].
     pub repeatable: bool,
     /// Whether its reply may be kept.
@@ -217,6 +219,7 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
         is_script: false,
         first_word_is_key: false,
         is_pattern_user: matches!(name, "sort" | "sort_ro"),
+        reads: false,
         repeatable: false,
         near: NearRead::Never,
         writes: Writes::Nothing,
@@ -228,6 +231,7 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
     command.action = action::action_of(&command);
     command.is_script = command.acl.contains(&"@scripting");
     command.way = cross_slot::way_of(&command);
+    command.reads = command.has("readonly") && !command.keys.is_empty();
     command.repeatable = action::is_repeatable(&command);
     command.near = action::near_of(&command);
     command.writes = action::writes_of(&command);

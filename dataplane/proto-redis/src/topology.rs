@@ -10,6 +10,8 @@ pub struct Place {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Its availability zone, as it says itself; else empty.
+    pub zone: String,
 }
 
 impl Place {
@@ -34,7 +36,7 @@ pub struct Range {
 
 /// The ranges of a reply to CLUSTER SLOTS, of either version; `None` if it is something else.
 pub fn ranges(reply: &[u8]) -> Option<Vec<Range>> {
-    let mut reader = Reader { rest: reply };
+    let mut reader = Reader::new(reply);
     let count = reader.header(b'*')?;
     let mut ranges = Vec::new();
     for _ in 0..count {
@@ -50,12 +52,27 @@ pub fn ranges(reply: &[u8]) -> Option<Vec<Range>> {
     Some(ranges)
 }
 
-struct Reader<'a> {
+/// Reads the values of a reply.
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn header(&mut self, kind: u8) -> Option<i64> {
+    /// From the beginning of a reply.
+    pub(crate) fn new(reply: &'a [u8]) -> Reader<'a> {
+        Reader { rest: reply }
+    }
+
+    /// How many names with values follow: a map, or in RESP2 an array of both.
+    pub(crate) fn pairs(&mut self) -> Option<i64> {
+        match self.rest.first()? {
+            b'%' => self.header(b'%'),
+            _ => Some(self.header(b'*')? / 2),
+        }
+    }
+
+    /// The number after a type's letter.
+    pub(crate) fn header(&mut self, kind: u8) -> Option<i64> {
         if self.rest.first() != Some(&kind) {
             return None;
         }
@@ -65,7 +82,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A bulk string; empty for null.
-    fn text(&mut self) -> Option<String> {
+    pub(crate) fn text(&mut self) -> Option<String> {
         if let Some(rest) = self.rest.strip_prefix(b"_\r\n") {
             self.rest = rest;
             return Some(String::new());
@@ -82,10 +99,26 @@ impl<'a> Reader<'a> {
         let fields = self.header(b'*').filter(|fields| *fields >= 2)?;
         let host = self.text()?;
         let port = u16::try_from(self.header(b':')?).ok()?;
+        let mut zone = String::new();
         for _ in 2..fields {
-            self.skip(0)?;
+            match self.rest.first() {
+                Some(b'*' | b'%') => zone = self.zone()?,
+                _ => self.skip(0)?,
+            }
         }
-        Some(Place { host, port })
+        Some(Place { host, port, zone })
+    }
+
+    /// The zone among the names and values that are known of a node.
+    fn zone(&mut self) -> Option<String> {
+        let mut zone = String::new();
+        for _ in 0..self.pairs()? {
+            let (name, value) = (self.text()?, self.text()?);
+            if name == "availability-zone" {
+                zone = value;
+            }
+        }
+        Some(zone)
     }
 
     /// Passes over one value; metadata of a node is nested once.
@@ -120,12 +153,13 @@ mod tests {
 
     #[test]
     fn slots_with_replicas_and_metadata() {
-        let node = |port: u16| format!("*4\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$2\r\nid\r\n*2\r\n$8\r\nhostname\r\n$1\r\nh\r\n");
+        let known = "*4\r\n$8\r\nhostname\r\n$1\r\nh\r\n$17\r\navailability-zone\r\n$1\r\nz\r\n";
+        let node = |port: u16| format!("*4\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$2\r\nid\r\n{known}");
         let reply = format!("*2\r\n*4\r\n:0\r\n:5460\r\n{}{}*3\r\n:5461\r\n:16383\r\n*3\r\n$-1\r\n:7002\r\n$2\r\nid\r\n", node(7001), node(7004));
         let found = ranges(reply.as_bytes()).unwrap();
-        let place = |host: &str, port| Place { host: host.into(), port };
-        assert_eq!(found[0], Range { first: 0, last: 5460, master: place("127.0.0.1", 7001), replicas: vec![place("127.0.0.1", 7004)] });
-        assert_eq!(found[1], Range { first: 5461, last: 16383, master: place("", 7002), replicas: vec![] });
+        let place = |host: &str, port, zone: &str| Place { host: host.into(), port, zone: zone.into() };
+        assert_eq!(found[0], Range { first: 0, last: 5460, master: place("127.0.0.1", 7001, "z"), replicas: vec![place("127.0.0.1", 7004, "z")] });
+        assert_eq!(found[1], Range { first: 5461, last: 16383, master: place("", 7002, ""), replicas: vec![] });
         for cut in 0..reply.len() {
             assert_eq!(ranges(&reply.as_bytes()[..cut]), None, "{cut}");
         }

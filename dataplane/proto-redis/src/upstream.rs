@@ -11,6 +11,7 @@
 
 use crate::cluster::{NOBODY, Reason};
 use crate::machine::Redis;
+use crate::node::Lane;
 use crate::pipe::{Owner, Pending, Pipe, State, To};
 use wire::{Close, Io, Key, MILLIS, Nanos, SECONDS};
 
@@ -29,6 +30,12 @@ impl Redis {
     /// Sends a command to where it belongs, or parks it.
     #[inline]
     pub(crate) fn send(&mut self, io: &mut dyn Io, cluster: usize, bytes: &[u8], pending: Pending) {
+        if let To::Read(slot) = pending.to
+            && !pending.leased
+            && let Some(replica) = self.replica(io, cluster, slot, pending.resp)
+        {
+            return self.send_on(io, cluster, replica, Lane::of(pending.resp, true), bytes, pending);
+        }
         let Some(Some(known)) = self.clusters.get_mut(cluster) else {
             return self.give_up(io, cluster, pending, &Reason::NoTopology);
         };
@@ -46,9 +53,15 @@ impl Redis {
     /// Sends a command to that node, or parks it.
     #[inline]
     pub(crate) fn send_to(&mut self, io: &mut dyn Io, cluster: usize, node: u16, bytes: &[u8], pending: Pending) {
+        self.send_on(io, cluster, node, Lane::of(pending.resp, false), bytes, pending);
+    }
+
+    /// Sends a command on that shared pipe of a node, or parks it.
+    #[inline]
+    pub(crate) fn send_on(&mut self, io: &mut dyn Io, cluster: usize, node: u16, lane: Lane, bytes: &[u8], pending: Pending) {
         let known = self.clusters.get(cluster).and_then(Option::as_ref);
-        let shared = known.and_then(|known| known.nodes.get(usize::from(node))).and_then(|node| node.pipes[usize::from(pending.resp == 3)]);
-        let Some(key) = shared.or_else(|| self.dial_shared(io, cluster, node, pending.resp)) else {
+        let shared = known.and_then(|known| known.nodes.get(usize::from(node))).and_then(|node| node.pipes[lane.index()]);
+        let Some(key) = shared.or_else(|| self.dial_shared(io, cluster, node, lane)) else {
             return self.park(io, cluster, bytes, pending, 0, Reason::NodeDown("it refused the last connection".into()));
         };
         if let Some(pipe) = self.pipes.get_mut(key) {
@@ -71,6 +84,9 @@ impl Redis {
         node.leases -= usize::from(pipe.lease.is_some());
         known.count_trackers();
         let node = &mut known.nodes[usize::from(pipe.node)];
+        if pipe.readonly {
+            node.replication.fresh = None;
+        }
         let sent = pipe.state == State::Ready;
         if sent {
             known.meters.lost.add(1);
@@ -115,7 +131,8 @@ impl Redis {
     fn orphan(&mut self, io: &mut dyn Io, pipe: &Pipe, pending: Pending, bytes: &[u8], why: &str) {
         match pending.owner {
             Owner::Topology => self.topology_failed(io, pipe.cluster),
-            Owner::Login | Owner::Near(_) | Owner::Identity | Owner::Nobody => {}
+            Owner::Position => self.no_position(pipe.cluster, pipe.node),
+            Owner::Login | Owner::Near(_) | Owner::Identity | Owner::Nobody | Owner::TopologyPart => {}
             Owner::Client(..) if pending.leased => self.orphan_of_lease(io, pending, bytes, pipe, why),
             Owner::Client(..) if pipe.state == State::Connecting || (pending.repeatable && pending.kept > 0) => {
                 let deadline = pending.deadline.max(io.now() + ONE_MORE);

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use proto_redis::routes::{Route, Routes};
-use proto_redis::{ClusterConf, Conf, Credentials, ListenerConf, Redis, User};
+use proto_redis::{ClusterConf, Conf, Credentials, From, ListenerConf, Reads, Redis, Sentinel, User};
 use std::path::Path;
 use std::sync::Arc;
 use wire::sim::Sim;
@@ -33,6 +33,18 @@ fn worker(with: &str) -> Sim {
     let mut cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
     cluster.retry_deadline = SECONDS;
     cluster.single = with.contains("single");
+    if with.contains("sentinel") {
+        cluster.single = true;
+        cluster.sentinel = Some(Sentinel { master: "main".into(), credentials: None });
+    }
+    if with.contains("two servers") {
+        cluster.single = true;
+        cluster.seeds.push(("127.0.0.1".into(), 7002));
+    }
+    if with.contains("reads") {
+        let on_request = with.contains("requested");
+        cluster.reads = Some(Reads { from: From::Replicas, max_lag: SECONDS, on_request, zone: "".into(), zones: vec![] });
+    }
     if with.contains("login") {
         cluster.credentials = Some(Credentials { user: "app".into(), password: b"pw".to_vec() });
     }

@@ -258,6 +258,21 @@ class Messages(Loop):
         return [] if self.received == list(range(self.sent)) else [f"{self.key}: {self.sent} sent, received {self.received}"]
 
 
+def of_every_kind(connect: Callable[[], redis.Redis]) -> list[Loop]:
+    """Single keys, many keys of one slot and of many, transactions, WATCH, a blocking command, messages."""
+    return [
+        *(Sets(f"set{writer}", [str(tag) for tag in range(writer, 1000, 8)]) for writer in range(8)),
+        Increments("count:a"),
+        Increments("count:b"),
+        Batches("spread"),
+        Batches("same", tag="batch"),
+        Transactions("pair"),
+        Optimistic("watched"),
+        Queue(connect, "queue"),
+        Messages(connect, "news"),
+    ]
+
+
 def _empty(behind: list[str]) -> None:
     if behind:
         raise LabError(f"behind: {', '.join(behind)}")

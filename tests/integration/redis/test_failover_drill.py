@@ -1,16 +1,17 @@
 """A master is killed under load: a pause, and no error. `MIDSTREAM_DRILL_ROUNDS` kills that many masters one after the other."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 
 import pytest
 import redis
 
-from mesh_core.lab import RedisCluster, ports
+from mesh_core.lab import LabError, RedisCluster, RedisServer, ports, until
 from tests.integration.process import Sidecar
 from tests.integration.redis.conftest import connect, objects
-from tests.integration.redis.load import Increments, Load, Sets
+from tests.integration.redis.load import Increments, Load, Sets, of_every_kind
 
 ROUNDS = int(os.environ.get("MIDSTREAM_DRILL_ROUNDS", "1"))
 WRITERS = 8
@@ -57,3 +58,40 @@ def one_kill(cluster: RedisCluster, port: int, number: int) -> None:
     assert [key for loop in others for key in loop.missing(client)] == []
     assert [fault for shard, counter in enumerate(counters) if shard != killed for fault in counter.wrong(client)] == []
     assert all(counter.unknown == 0 for shard, counter in enumerate(counters) if shard != killed)
+
+
+def test_an_orderly_failover_is_not_noticed(own_cluster: RedisCluster, sidecar: Callable[..., Sidecar]) -> None:
+    """CLUSTER FAILOVER of each shard, under every kind of command: not even a write of unknown fate."""
+    port = ports.free()
+    sidecar(objects(own_cluster.addresses, port))
+    with Load(lambda: connect(port), of_every_kind(lambda: connect(port))) as load:
+        load.goes_on()
+        for shard in range(SHARDS):
+            own_cluster.failover(shard)
+            load.goes_on()
+    assert load.errors == []
+    assert load.wrong() == []
+
+
+def test_a_master_that_hangs_is_left(own_cluster: RedisCluster, sidecar: Callable[..., Sidecar]) -> None:
+    """It closes no connection: the others know better."""
+    port = ports.free()
+    sidecar(objects(own_cluster.addresses, port))
+    sets = [Sets(str(writer), tags_of(writer % SHARDS)) for writer in range(WRITERS)]
+    with Load(lambda: connect(port), sets) as load:
+        load.goes_on()
+        hung = own_cluster.master(0)
+        os.kill(hung.process.pid, signal.SIGSTOP)
+        try:
+            until("another master", lambda: is_master(own_cluster.servers[3]))
+            load.goes_on()
+        finally:
+            os.kill(hung.process.pid, signal.SIGCONT)
+        load.goes_on()
+    assert load.errors == []
+
+
+def is_master(server: RedisServer) -> None:
+    """LabError until it is."""
+    if server.command("ROLE")[0] != "master":
+        raise LabError("not yet")

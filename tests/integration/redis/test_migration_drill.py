@@ -10,26 +10,12 @@ from mesh_core.lab import RedisCluster, ports
 from mesh_core.lab.redis_migration import SlotMigration
 from tests.integration.process import Sidecar
 from tests.integration.redis.conftest import connect, objects
-from tests.integration.redis.load import Batches, Increments, Load, Loop, Messages, Optimistic, Queue, Sets, Transactions
+from tests.integration.redis.load import Load, of_every_kind
 
 SLOTS = int(os.environ.get("MIDSTREAM_DRILL_SLOTS", "60"))
 SHARDS = 3
 ALL_SLOTS = redis.cluster.REDIS_CLUSTER_HASH_SLOTS
 HOT = 6  # the load's own slots: each is seen whole, in two halves, and moved
-
-
-def loops(mesh: Callable[[], redis.Redis]) -> list[Loop]:
-    return [
-        *(Sets(f"set{writer}", [str(tag) for tag in range(writer, 1000, 8)]) for writer in range(8)),
-        Increments("count:a"),
-        Increments("count:b"),
-        Batches("spread"),
-        Batches("same", tag="batch"),
-        Transactions("pair"),
-        Optimistic("watched"),
-        Queue(mesh, "queue"),
-        Messages(mesh, "news"),
-    ]
 
 
 def slots() -> list[int]:
@@ -44,7 +30,7 @@ def test_slots_move_under_load_without_error_or_loss(own_cluster: RedisCluster, 
     port = ports.free()
     sidecar(objects(own_cluster.addresses, port))
     masters = [own_cluster.master(shard) for shard in range(SHARDS)]
-    with Load(lambda: connect(port), loops(lambda: connect(port))) as load:
+    with Load(lambda: connect(port), of_every_kind(lambda: connect(port))) as load:
         load.goes_on()
         for place, slot in enumerate(slots()):
             home = next(shard for shard in range(SHARDS) if slot < (shard + 1) * ALL_SLOTS // SHARDS)

@@ -66,7 +66,7 @@ impl Redis {
 impl Near {
     fn wipe_place(&mut self, to: To) {
         match to {
-            To::Slot(slot) => self.wipe(slot),
+            To::Slot(slot) | To::Read(slot) => self.wipe(slot),
             To::Any | To::Node(_) => self.wipe_all(),
         }
     }

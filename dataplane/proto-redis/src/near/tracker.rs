@@ -5,6 +5,7 @@
 use super::Ask;
 use crate::machine::Redis;
 use crate::merge::{array, bulk};
+use crate::node::Lane;
 use crate::pipe::{Owner, Pending, State};
 use crate::refresh::SILENCE;
 use memchr::memmem;
@@ -15,7 +16,7 @@ impl Redis {
     pub(super) fn want_tracker(&mut self, io: &mut dyn Io, cluster: usize, node: u16) {
         let known = self.clusters.get(cluster).and_then(Option::as_ref).and_then(|known| known.nodes.get(usize::from(node)));
         if known.is_some_and(|node| node.pipes[1].is_none()) {
-            self.dial_shared(io, cluster, node, 3);
+            self.dial_shared(io, cluster, node, Lane::of(3, false));
         }
     }
 
