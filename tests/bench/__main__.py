@@ -12,10 +12,11 @@ from mesh_core.lab import Missing
 from tests.bench import postgres, report
 from tests.bench.kafka import Kafka
 from tests.bench.ladder import Family, Results, climb
+from tests.bench.near import Near
 from tests.bench.postgres import Crowd, PostgreSQL
 from tests.bench.redis import Redis
 
-FAMILIES: dict[str, type[Family]] = {"redis": Redis, "postgres": PostgreSQL, "crowd": Crowd, "kafka": Kafka}
+FAMILIES: dict[str, type[Family]] = {"redis": Redis, "near": Near, "postgres": PostgreSQL, "crowd": Crowd, "kafka": Kafka}
 
 
 def main() -> int:

@@ -11,6 +11,10 @@ impl Io for Net {
         self.now
     }
 
+    fn clock(&self) -> Nanos {
+        self.started.elapsed().as_nanos() as Nanos
+    }
+
     fn random(&mut self) -> u64 {
         // xorshift64*: even spread for dice and jitter, one multiplication.
         self.dice ^= self.dice >> 12;

@@ -8,6 +8,7 @@ use crate::limits;
 use crate::reads::Wrote;
 use crate::ring::{Ring, Tap};
 use crate::subscriptions::Subscriptions;
+use crate::tracking::Tracking;
 use crate::transaction::Transaction;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -81,6 +82,10 @@ pub(crate) struct Client {
     pub wrote: u64,
     /// Behind the place of its last read that waits for another's reply and may yet have to be sent: until then it writes nothing.
     pub joined: u64,
+    /// CLIENT TRACKING, if it is on.
+    pub tracking: Option<Box<Tracking>>,
+    /// What it is to be told of changed keys behind the replies that are held.
+    pub told: Vec<u8>,
     /// Commands to the end of time: total of CLIENT INFO.
     pub commands: u64,
     /// MULTI, WATCH.
@@ -127,6 +132,8 @@ impl Client {
             partial: None,
             estimate: FIRST_ESTIMATE,
             streamed: 0,
+            tracking: None,
+            told: Vec::new(),
             wrote: 0,
             joined: 0,
             commands: 0,
@@ -191,6 +198,7 @@ impl Client {
             || self.errand.is_some()
             || self.half_closed
             || self.closing
+            || !self.told.is_empty()
             || !self.ring.tapped.is_empty()
             || self.has_messages()
             || !self.retries.is_empty()

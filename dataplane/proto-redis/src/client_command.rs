@@ -9,11 +9,8 @@ use crate::machine::Redis;
 use crate::merge::{array, bulk, integer};
 use crate::pipe::To;
 use crate::table::Command;
+use crate::tracking::{redirect_of, tracking_info};
 use wire::{Io, Key, SECONDS};
-
-/// CLIENT TRACKINGINFO of a client that tracks nothing: flags, redirect, prefixes.
-const NO_TRACKING: &[u8] = b"*6\r\n$5\r\nflags\r\n*1\r\n$3\r\noff\r\n$8\r\nredirect\r\n:-1\r\n$8\r\nprefixes\r\n*0\r\n";
-const NO_TRACKING_RESP3: &[u8] = b"%3\r\n$5\r\nflags\r\n~1\r\n$3\r\noff\r\n$8\r\nredirect\r\n:-1\r\n$8\r\nprefixes\r\n*0\r\n";
 
 impl Redis {
     /// CLIENT ...
@@ -45,14 +42,17 @@ impl Redis {
             // Nothing is paused, ever.
             "client|unpause" => self.answer(io, key, b"+OK\r\n"),
             "client|trackinginfo" => {
-                let resp = client.resp;
-                self.answer(io, key, if resp == 3 { NO_TRACKING_RESP3 } else { NO_TRACKING });
+                let reply = tracking_info(client);
+                self.answer(io, key, &reply);
             }
-            "client|getredir" => self.answer_integer(io, key, -1),
+            "client|getredir" => {
+                let redirect = redirect_of(client);
+                self.answer_integer(io, key, redirect);
+            }
             "client|no-evict" | "client|no-touch" if frame.is(2, "on") || frame.is(2, "off") => self.answer(io, key, b"+OK\r\n"),
             "client|reply" if frame.is(2, "on") => self.answer(io, key, b"+OK\r\n"),
-            "client|tracking" if frame.is(2, "off") => self.answer(io, key, b"+OK\r\n"),
-            "client|tracking" | "client|caching" => self.refuse(io, key, command, "keys are spread over nodes and their connections shared"),
+            "client|tracking" => self.track_command(io, key, frame),
+            "client|caching" => self.caching(io, key, frame),
             "client|capa" => self.answer(io, key, b"+OK\r\n"),
             "client|no-evict" | "client|no-touch" => self.fail(io, key, "ERR syntax error"),
             _ => self.refuse(io, key, command, "not yet"),

@@ -8,7 +8,7 @@ use crate::machine::{Redis, Step};
 use crate::monitor;
 use crate::near::Mark;
 use crate::order::NO_SLOT;
-use crate::pipe::{Owner, Pending, To};
+use crate::pipe::{Caching, Owner, Pending, To};
 use crate::pubsub::SUBSCRIPTIONS;
 use crate::replicas::Replicas;
 use crate::ring::{Kind, Tap};
@@ -57,6 +57,9 @@ impl Redis {
         } else {
             self.act_on_near(io, key, frame, command)
         };
+        if self.trackers > 0 && step == Step::Taken {
+            self.caching_over(key, command);
+        }
         if !self.watchers.is_empty() && step == Step::Taken {
             self.show(io, key, frame, command);
         }
@@ -121,6 +124,7 @@ impl Redis {
             Action::Monitor => return self.run(io, key, Box::new(monitor::Begin)),
             Action::Transaction => return self.transaction(io, key, frame, command),
             Action::Clients => return self.client_query(io, key, frame, command),
+            Action::Local if self.must_settle(key, command) => return self.wait_for_ring(io, key),
             Action::Local => self.local(io, key, frame, command),
             Action::Refused(why) => self.refuse(io, key, command, why),
         }
@@ -259,6 +263,7 @@ impl Redis {
         if self.mark == Mark::Writes {
             client.wrote = seq + 1;
         }
+        let caching = client.tracking.as_ref().map_or(Caching::AsItIs, |tracking| tracking.caching);
         let deadline = self.deadline(cluster, now);
         let pending = Pending {
             owner: Owner::Client(key, seq),
@@ -273,6 +278,7 @@ impl Redis {
             leased: false,
             discard: false,
             near: self.mark,
+            caching,
         };
         Some((cluster, pending))
     }

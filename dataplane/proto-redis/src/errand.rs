@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::lease::Purpose;
 use crate::machine::{Redis, Step};
 use crate::near::Mark;
-use crate::pipe::{Owner, Pending, To};
+use crate::pipe::{Caching, Owner, Pending, To};
 use crate::ring::Kind;
 use crate::value;
 use std::fmt::Debug;
@@ -239,8 +239,9 @@ impl Redis {
             let cluster = ask.cluster.unwrap_or(cluster);
             let deadline = self.deadline(cluster, now);
             let near = if self.has_near { Mark::Writes } else { Mark::None };
-            let part =
-                Pending { skip: ask.skip, batch: ask.skip, repeatable: ask.repeatable, leased: ask.leased, ..Pending::of(key, seq, ask.to, resp) };
+            let caching = self.clients.get(key).and_then(|client| client.tracking.as_ref()).map_or(Caching::AsItIs, |tracking| tracking.of_errand());
+            let own = Pending { caching, leased: ask.leased, ..Pending::of(key, seq, ask.to, resp) };
+            let part = Pending { skip: ask.skip, batch: ask.skip, repeatable: ask.repeatable, ..own };
             let pending = Pending { deadline, near, ..part };
             self.send(io, cluster, &ask.bytes, pending);
         }

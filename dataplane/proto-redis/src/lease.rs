@@ -42,6 +42,9 @@ pub struct Lease {
     pub asking: bool,
 }
 
+/// Forgets what is watched on a connection.
+const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+
 impl Redis {
     /// Runs a command that may block on a connection of its own.
     pub(crate) fn blocking(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
@@ -133,9 +136,11 @@ impl Redis {
     pub(crate) fn lease(&mut self, io: &mut dyn Io, key: Key, cluster: usize, node: u16) -> Option<Key> {
         let client = self.clients.get(key)?;
         let (resp, purpose) = (client.resp, client.purpose);
+        let owner = Owner::Client(key, 0);
+        let own = if purpose == Purpose::Watch { self.own_pipe_of(io, owner, cluster, node).flatten() } else { None };
         let known = self.clusters.get_mut(cluster)?.as_mut()?.nodes.get_mut(usize::from(node))?;
-        let pipe = match known.idle[usize::from(resp == 3)].pop() {
-            Some(idle) => idle,
+        let pipe = match own.or_else(|| known.idle[usize::from(resp == 3)].pop()) {
+            Some(known) => known,
             None if known.leases >= limits::MAX_LEASES => return None,
             None => {
                 let new = self.dial(io, cluster, node, resp, Some(key))?;
@@ -159,6 +164,11 @@ impl Redis {
         let Some(lease) = client.lease.take() else { return };
         io.unlink(lease.pipe);
         let Some(pipe) = self.pipes.get_mut(lease.pipe) else { return };
+        if pipe.tells.is_some() {
+            // A tracking client's own stays with it.
+            pipe.ask(io, lease.pipe, UNWATCH, Pending::internal(Owner::Nobody, pipe.node, pipe.resp));
+            return;
+        }
         let clean = pipe.fifo.is_empty() && pipe.state == State::Ready && !pipe.retired;
         let (cluster, node, resp) = (pipe.cluster, pipe.node, pipe.resp);
         let Some(Some(known)) = self.clusters.get_mut(cluster) else { return };
@@ -168,7 +178,7 @@ impl Redis {
         }
         pipe.lease = Some(Key::NONE);
         if lease.purpose == Purpose::Watch {
-            pipe.ask(io, lease.pipe, b"*1\r\n$7\r\nUNWATCH\r\n", Pending::internal(Owner::Nobody, node, resp));
+            pipe.ask(io, lease.pipe, UNWATCH, Pending::internal(Owner::Nobody, node, resp));
         }
         idle.push(lease.pipe);
         self.count_connections(cluster);

@@ -80,6 +80,7 @@ mod subscriptions;
 pub mod table;
 mod tag;
 pub mod topology;
+mod tracking;
 mod transaction;
 mod transfer;
 mod upstream;

@@ -74,6 +74,9 @@ pub const MAX_TOPOLOGY: usize = 16 * 1024 * 1024;
 /// A node's message that names changed keys: one of a script that changed some hundred thousand. Of a longer one it is taken that it names all.
 pub const MAX_PUSH: usize = 16 * 1024 * 1024;
 
+/// Prefixes of CLIENT TRACKING: a node compares each written key with all of them.
+pub const MAX_PREFIXES: usize = 128;
+
 /// Messages of a subscription that wait while a large reply is on its way to the same client; beyond it the client is cut off, as a
 /// server does at its `client-output-buffer-limit pubsub`.
 pub const MAX_MESSAGES: usize = 32 * 1024 * 1024;

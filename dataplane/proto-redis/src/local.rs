@@ -11,8 +11,9 @@ use crate::merge::{array, bulk, integer};
 use crate::table::Command;
 use wire::{Io, Key};
 
-/// The version that clients are told: that of the commands in the table which every server behind us is sure to have.
-pub const VERSION: &str = "7.2.4";
+/// The version that clients are told: that of the commands in the table which every server behind us is sure to have, and of a CLIENT TRACKING as
+/// clients want it that keep what they have read (redis-py asks for this one).
+const VERSION: &str = "7.4.0";
 
 impl Redis {
     /// Answers a command that concerns only the connection or the proxy.
@@ -138,6 +139,9 @@ impl Redis {
             }
             client.name = name.to_vec();
         }
+        if version.is_some_and(|version| version != client.resp) && client.tracking.is_some() {
+            return self.fail(io, key, "ERR midstream: the RESP version cannot change while CLIENT TRACKING is on");
+        }
         if version.is_some_and(|version| version != client.resp) && (client.lease.is_some() || client.is_subscriber()) {
             return self.fail(io, key, "ERR midstream: the RESP version cannot change while keys are watched or channels subscribed");
         }
@@ -168,6 +172,7 @@ impl Redis {
         self.give_back(io, key);
         self.end_subscriptions(io, key);
         self.unwatch_listener(io, key);
+        self.track_off(io, key);
         let users = self.users(key);
         if let Some(client) = self.clients.get_mut(key) {
             client.resp = 2;

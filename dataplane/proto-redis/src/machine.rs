@@ -77,6 +77,8 @@ pub struct Redis {
     pub(crate) tap: Option<Box<Tap>>,
     /// Errands under way that move data through this process.
     pub(crate) heavy_errands: usize,
+    /// Clients that track.
+    pub(crate) trackers: usize,
     /// Whether any back end has a near cache.
     pub(crate) has_near: bool,
     /// What the present command means to it.
@@ -115,6 +117,7 @@ impl Redis {
             renamed: Renamed::default(),
             tap: None,
             heavy_errands: 0,
+            trackers: 0,
             has_near: false,
             mark: Mark::None,
             flights: Flights::default(),
@@ -220,6 +223,10 @@ impl Redis {
             self.tell(io.now(), key, taps);
         }
         let Some(client) = self.clients.get(key) else { return };
+        if !client.told.is_empty() {
+            self.send_told(io, key);
+        }
+        let Some(client) = self.clients.get(key) else { return };
         if client.has_messages() {
             self.send_messages(io, key);
         }
@@ -271,6 +278,9 @@ impl Redis {
         self.drop_retries(key);
         if let Some(mut client) = self.clients.remove(key) {
             self.drop_errand(&mut client);
+            if let Some(tracking) = client.tracking.take() {
+                self.untrack(io, *tracking);
+            }
         }
     }
 

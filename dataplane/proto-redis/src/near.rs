@@ -31,7 +31,7 @@ use crate::conf::NearConf;
 use crate::meters::NearMeters;
 use crate::slot::{SLOTS, slot_of};
 use store::Store;
-use wire::{Key, Nanos};
+use wire::{Io, Key, Nanos};
 
 /// What a request in a pipe means to the near cache.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -92,10 +92,11 @@ impl Near {
 
     /// The reply to that command, if it is kept and valid.
     #[inline]
-    fn find(&mut self, key: &[u8], slot: u16, resp: u8, command: &[u8], tracker: Key, now: Nanos) -> Option<&[u8]> {
+    fn find(&mut self, key: &[u8], slot: u16, resp: u8, command: &[u8], tracker: Key, io: &dyn Io) -> Option<&[u8]> {
         let wiped = self.slot(slot).wiped;
         let entry = self.store.find(key, resp, command)?;
-        (entry.tracker == tracker && entry.wiped == wiped && now < entry.expires).then_some(&entry.reply)
+        let is_alive = io.now() < entry.expires && (!entry.is_mortal || io.clock() < entry.expires);
+        (entry.tracker == tracker && entry.wiped == wiped && is_alive).then_some(&entry.reply)
     }
 
     fn slot(&self, slot: u16) -> Slot {

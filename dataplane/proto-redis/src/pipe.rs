@@ -56,6 +56,8 @@ pub enum Owner {
     TopologyPart,
     /// How far a master or replica is.
     Position,
+    /// A tracking client's connection to its node: the answer to CLIENT TRACKING.
+    Tracks(Key),
     /// Nobody: ASKING, UNWATCH on behalf of a client that is gone.
     Nobody,
 }
@@ -87,6 +89,30 @@ pub struct Pending {
     pub discard: bool,
     /// What it means to the near cache.
     pub near: Mark,
+    /// What CLIENT CACHING said of it.
+    pub caching: Caching,
+}
+
+/// What CLIENT CACHING said of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Caching {
+    /// Nothing.
+    #[default]
+    AsItIs,
+    /// Its client is to be told of changes.
+    Yes,
+    /// Its client is not to be told.
+    No,
+}
+
+impl Caching {
+    /// As it goes to a node.
+    pub fn command(self) -> &'static [u8] {
+        match self {
+            Caching::No => b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$2\r\nNO\r\n",
+            Caching::Yes | Caching::AsItIs => b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n",
+        }
+    }
 }
 
 impl Pending {
@@ -110,6 +136,7 @@ impl Pending {
             leased: false,
             discard: false,
             near: Mark::None,
+            caching: Caching::AsItIs,
         }
     }
 }
@@ -204,6 +231,8 @@ pub struct Pipe {
     pub tracks: bool,
     /// What the node calls it (CLIENT ID); `None`: it was not asked, or has not said.
     pub id: Option<i64>,
+    /// The client whom it tells of them, if it is a tracking client's own ([`crate::tracking`]).
+    pub tells: Option<Key>,
 }
 
 impl Pipe {
@@ -229,6 +258,7 @@ impl Pipe {
             push: Vec::new(),
             tracks: false,
             id: None,
+            tells: None,
         }
     }
 

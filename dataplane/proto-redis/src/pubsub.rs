@@ -192,6 +192,9 @@ impl Redis {
     pub(crate) fn message(&mut self, io: &mut dyn Io, pipe: Key, piece: &[u8], done: bool) {
         let Some(connection) = self.pipes.get_mut(pipe) else { return };
         connection.pushing = !done;
+        if connection.tells.is_some() {
+            return self.told(io, pipe, piece, done);
+        }
         if connection.lease.is_none() {
             let (cluster, node) = (connection.cluster, connection.node);
             // A sentinel tells of a new master.

@@ -186,6 +186,7 @@ impl Redis {
             self.refresh(io, cluster);
         }
         self.watch_trackers(io, cluster);
+        self.complete_tracking(io, cluster);
         self.arm_watch(io, cluster);
     }
 

@@ -139,8 +139,12 @@ impl Redis {
                 pipe.drop_front();
             }
             Owner::Position if done => self.told_position(key, piece),
+            Owner::Tracks(client) if done => {
+                pipe.drop_front();
+                self.tracks(io, client, piece);
+            }
             Owner::Nobody if done => pipe.drop_front(),
-            Owner::Near(_) | Owner::Identity | Owner::Nobody | Owner::Position => {}
+            Owner::Near(_) | Owner::Tracks(_) | Owner::Identity | Owner::Nobody | Owner::Position => {}
         }
         if done {
             self.close_if_retired(io, key);

@@ -91,6 +91,11 @@ impl Subscriptions {
         !self.wanted.is_empty() || !self.confirmed.is_empty()
     }
 
+    /// Whether the client knows that channel to be subscribed.
+    pub fn has_channel(&self, channel: &[u8]) -> bool {
+        self.confirmed.contains(&(Kind::Channel, channel.to_vec()))
+    }
+
     /// Whether nothing is subscribed and nothing to come.
     pub fn is_over(&self) -> bool {
         !self.is_active() && self.expected.is_empty()

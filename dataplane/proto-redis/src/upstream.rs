@@ -12,7 +12,7 @@
 use crate::cluster::{NOBODY, Reason};
 use crate::machine::Redis;
 use crate::node::Lane;
-use crate::pipe::{Owner, Pending, Pipe, State, To};
+use crate::pipe::{Caching, Owner, Pending, Pipe, State, To};
 use wire::{Close, Io, Key, MILLIS, Nanos, SECONDS};
 
 /// How often what is parked is tried again: a fraction of a failover, many times a connect.
@@ -61,10 +61,15 @@ impl Redis {
     pub(crate) fn send_on(&mut self, io: &mut dyn Io, cluster: usize, node: u16, lane: Lane, bytes: &[u8], pending: Pending) {
         let known = self.clusters.get(cluster).and_then(Option::as_ref);
         let shared = known.and_then(|known| known.nodes.get(usize::from(node))).and_then(|node| node.pipes[lane.index()]);
-        let Some(key) = shared.or_else(|| self.dial_shared(io, cluster, node, lane)) else {
+        let own = if self.trackers > 0 { self.own_pipe_of(io, pending.owner, cluster, node) } else { None };
+        let pipe = own.unwrap_or_else(|| shared.or_else(|| self.dial_shared(io, cluster, node, lane)));
+        let Some(key) = pipe else {
             return self.park(io, cluster, bytes, pending, 0, Reason::NodeDown("it refused the last connection".into()));
         };
         if let Some(pipe) = self.pipes.get_mut(key) {
+            if pending.caching != Caching::AsItIs && own.is_some() {
+                pipe.ask(io, key, pending.caching.command(), Pending::internal(Owner::Nobody, node, pending.resp));
+            }
             pipe.ask(io, key, bytes, pending);
         }
     }
@@ -106,6 +111,9 @@ impl Redis {
         }
         if let Some(client) = pipe.lease {
             self.lease_lost(io, client, key);
+            if let Some(listener) = pipe.tells {
+                self.untold(io, client, key, listener);
+            }
         }
         self.refresh(io, pipe.cluster);
         if sent {
@@ -132,7 +140,7 @@ impl Redis {
         match pending.owner {
             Owner::Topology => self.topology_failed(io, pipe.cluster),
             Owner::Position => self.no_position(pipe.cluster, pipe.node),
-            Owner::Login | Owner::Near(_) | Owner::Identity | Owner::Nobody | Owner::TopologyPart => {}
+            Owner::Login | Owner::Near(_) | Owner::Tracks(_) | Owner::Identity | Owner::Nobody | Owner::TopologyPart => {}
             Owner::Client(..) if pending.leased => self.orphan_of_lease(io, pending, bytes, pipe, why),
             Owner::Client(..) if pipe.state == State::Connecting || (pending.repeatable && pending.kept > 0) => {
                 let deadline = pending.deadline.max(io.now() + ONE_MORE);

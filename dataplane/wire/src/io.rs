@@ -90,6 +90,11 @@ pub trait Io {
     /// The time of this turn of the loop.
     fn now(&self) -> Nanos;
 
+    /// The time at this moment, read from the clock: for what must not be judged by the beginning of a turn that may have taken long.
+    fn clock(&self) -> Nanos {
+        self.now()
+    }
+
     /// A random number, not for secrets.
     fn random(&mut self) -> u64;
 

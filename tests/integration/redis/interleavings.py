@@ -25,6 +25,7 @@ from mesh_core.lab import RedisCluster
 BATCH = 16
 KEYS = 48
 GONE = -1  # no version: the key is not there
+TICK_S = 0.001  # a key lives until the node's clock, in whole milliseconds, is past its end
 
 
 class Connection:
@@ -33,6 +34,7 @@ class Connection:
     def __init__(self, port: int, resp: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.file = self.socket.makefile("rb")
+        self.pushes: list[object] = []
         if resp == 3:
             self.send([("HELLO", "3")])
             self.reply()
@@ -41,14 +43,27 @@ class Connection:
         self.socket.sendall(b"".join(_encoded(command) for command in commands))
 
     def reply(self) -> object:
+        """The next reply; pushes before it are kept."""
+        while True:
+            is_push, value = self.next()
+            if not is_push:
+                return value
+            self.pushes.append(value)
+
+    def next(self) -> tuple[bool, object]:
+        """The next message, and whether it is a push."""
+        is_push = self.file.peek(1)[:1] == b">"
+        return is_push, self._value()
+
+    def _value(self) -> object:
         line = self.file.readline()
         if not line.endswith(b"\r\n"):
             raise ConnectionError("closed")
         kind, rest = line[:1], line[1:-2]
         if kind == b"$":
             return None if rest == b"-1" else self.file.read(int(rest) + 2)[:-2]
-        if kind in b"*~%":
-            return [self.reply() for _ in range(int(rest) * (2 if kind == b"%" else 1))]
+        if kind in b"*~%>":
+            return None if rest == b"-1" else [self._value() for _ in range(int(rest) * (2 if kind == b"%" else 1))]
         return None if kind == b"_" else line[:-2]
 
     def ask(self, *commands: tuple[str, ...]) -> list[object]:
@@ -138,7 +153,7 @@ class Interleavings:
             sight.seen[key, resp] = max(sight.seen[key, resp], version)
             if version < least:
                 self.violations.append(f"{key}: version {version} where {least} was known, RESP{resp}, port {sight.port}")
-            if began > self.ended[key].get(version, float("inf")):
+            if began > self.ended[key].get(version, float("inf")) + TICK_S:
                 self.violations.append(f"{key}: version {version}, whose time was over, RESP{resp}")
         elif least > GONE and least not in self.ended[key] and self.versions[key] == least:
             self.violations.append(f"{key}: nothing where {least} was known")

@@ -36,6 +36,8 @@ pub struct Flight {
     pub kind: NearRead,
     /// When the reply is not to be served any more; none: it is not to be kept.
     pub expires: Option<Nanos>,
+    /// Whether the key ends by itself.
+    pub is_mortal: bool,
     /// What there is of the reply.
     pub reply: Vec<u8>,
     /// It is longer than what is kept.
@@ -71,6 +73,7 @@ impl Flight {
             tracker: self.tracker,
             wiped,
             expires,
+            is_mortal: self.is_mortal,
         }
     }
 }

@@ -24,8 +24,8 @@ impl Redis {
     fn serve(&mut self, io: &mut dyn Io, cluster: usize, bytes: &[u8], name: &[u8], kind: NearRead, pending: Pending) -> bool {
         let (Owner::Client(key, seq), To::Slot(slot)) = (pending.owner, pending.to) else { return false };
         // What the client wrote and has no reply for yet must be seen by what it reads now; and what it reads while it watches keys must not
-        // be older than its WATCH.
-        if self.clients.get(key).is_none_or(|client| client.lease.is_some() || !client.ring.is_past(client.wrote)) {
+        // be older than its WATCH. Who tracks must read where changes are told from.
+        if self.clients.get(key).is_none_or(|client| client.lease.is_some() || client.tracking.is_some() || !client.ring.is_past(client.wrote)) {
             return false;
         }
         let Some(Some(known)) = self.clusters.get_mut(cluster) else { return false };
@@ -35,7 +35,7 @@ impl Redis {
             self.want_tracker(io, cluster, node);
             return false;
         };
-        if let Some(reply) = near.find(name, slot, pending.resp, bytes, tracker, io.now()) {
+        if let Some(reply) = near.find(name, slot, pending.resp, bytes, tracker, io) {
             let mut copy = mem::take(&mut self.near_reply);
             copy.clear();
             copy.extend_from_slice(reply);
@@ -52,7 +52,7 @@ impl Redis {
             if let Some(client) = self.clients.get_mut(key) {
                 client.joined = seq + 1;
             }
-            flight.waiters.push(Waiter { client: key, seq, since: io.now() });
+            flight.waiters.push(Waiter { client: key, seq, since: io.clock() });
             if let Some(near) = &known.near {
                 near.meters.joined.add(1);
             }
@@ -92,6 +92,7 @@ impl Redis {
             sent: io.now(),
             kind,
             expires: None,
+            is_mortal: false,
             reply: Vec::new(),
             is_large: false,
             waiters: Vec::new(),
@@ -136,6 +137,7 @@ impl Redis {
                 return None;
             };
             own = &piece[start..];
+            flight.is_mortal = left >= 0;
             flight.expires = near.filter(|_| !mortal).map(|near| {
                 let oldest = flight.sent.saturating_add(near.conf.max_age);
                 // Below zero: it lives for ever, or there is none, and who makes one is heard of.

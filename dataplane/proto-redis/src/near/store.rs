@@ -22,6 +22,8 @@ pub struct Entry {
     pub wiped: u32,
     /// Not served from then on.
     pub expires: Nanos,
+    /// Because the key ends then: the clock decides, to the moment.
+    pub is_mortal: bool,
 }
 
 #[derive(Debug)]
@@ -161,6 +163,7 @@ mod tests {
             tracker: Key { slot: 1, generation: 1 },
             wiped: 0,
             expires: 0,
+            is_mortal: false,
         }
     }
 
