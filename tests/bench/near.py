@@ -32,7 +32,7 @@ class Near:
             _workload("GET pipeline 64", 600_000, 64, ["get", KEY]),
             _workload(f"HGETALL of {FIELDS}", 20_000, 1, ["hgetall", HASH]),
         ]
-        self.targets = [Target(workload.name, "far near", ("far", workload.name), 5.0, "rate") for workload in self.workloads]
+        self.targets = [Target(workload.name, "far-near", ("far", workload.name), 5.0, "rate") for workload in self.workloads]
 
     def start(self, stack: ExitStack, scale: float) -> list[Rung]:
         cluster = stack.enter_context(RedisCluster(masters=3, replicas=0))
@@ -47,10 +47,10 @@ class Near:
             new("RedisCluster", "route", nodes=cluster.addresses),
             new("RedisCluster", "near", nodes=cluster.addresses, nearCache=near),
             new("RedisCluster", "far", nodes=[f"{ports.LOOPBACK}:{away}"], mode="single"),
-            new("RedisCluster", "far near", nodes=[f"{ports.LOOPBACK}:{away}"], mode="single", nearCache=near),
-            *[listener(name, "redis", name) for name in ("route", "near", "far", "far near")],
+            new("RedisCluster", "far-near", nodes=[f"{ports.LOOPBACK}:{away}"], mode="single", nearCache=near),
+            *[listener(name, "redis", name) for name in ("route", "near", "far", "far-near")],
         ]
-        rungs = proxies.midstream(stack, objects, {name: name for name in ("route", "near", "far", "far near")})
+        rungs = proxies.midstream(stack, objects, {name: name for name in ("route", "near", "far", "far-near")})
         self._fill([rung for rung in rungs if rung.name in ("route", "far")])
         return rungs
 
