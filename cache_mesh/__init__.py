@@ -14,7 +14,9 @@ def register(registry: Registry) -> None:
 
 
 def _objects(kinds: "Kinds") -> None:
-    from cache_mesh import redis, routes
+    from cache_mesh import key_stats, mirror, redis, routes
 
     redis.register(kinds)
     routes.register(kinds)
+    key_stats.register(kinds)
+    mirror.register(kinds)

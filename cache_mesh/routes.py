@@ -35,12 +35,17 @@ def register(kinds: Kinds) -> None:
     kinds.add(Kind("RedisRoutes", RedisRoutesSpec, check, compile_routes))
 
 
-def check(found: Authored, world: World) -> Iterator[Problem]:
+def check_redis_listeners(found: Authored, world: World) -> Iterator[Problem]:
+    """What is about Redis names listeners that speak it."""
     yield from check_listeners(found, world)
     for index, name in enumerate(found.spec.listeners):
         listener = world.get("Listener", name)
         if listener is not None and listener.spec.protocol != "redis":
             yield found.problem(f"spec.listeners[{index}]", f"Listener {name} speaks {listener.spec.protocol}", "name a redis listener")
+
+
+def check(found: Authored, world: World) -> Iterator[Problem]:
+    yield from check_redis_listeners(found, world)
     for index, route in enumerate(found.spec.routes):
         yield from reference(found, f"spec.routes[{index}].backend", "RedisCluster", route.backend, world)
     yield from _taken(found, world)

@@ -26,6 +26,7 @@ def compile_rate_limit(limit: Authored, world: World) -> Iterable[Compiled]:
     result.requests = spec.limit.requests
     result.period_ms = parse_duration_ms(spec.limit.per)
     result.burst = spec.limit.burst
+    result.each = spec.limit.each.upper()
     return [_compiled(limit, result)]
 
 

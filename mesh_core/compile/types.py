@@ -8,6 +8,8 @@ _OURS = (
     "midstream.sql.v1.Sharding",
     "midstream.redis.v1.RedisCluster",
     "midstream.redis.v1.RedisRoutes",
+    "midstream.redis.v1.RedisMirror",
+    "midstream.redis.v1.RedisKeyStats",
     "midstream.kafka.v1.KafkaCluster",
     "midstream.policy.v1.AccessPolicy",
     "midstream.policy.v1.RateLimit",

@@ -44,6 +44,7 @@ class Limit(Spec):
     requests: Annotated[int, Field(ge=1)]
     per: Duration = "1s"
     burst: Annotated[int, Field(ge=0)] = 0
+    each: Literal["process", "identity"] = "process"  # whose the tokens are
 
     @model_validator(mode="after")
     def _period(self) -> "Limit":

@@ -80,6 +80,10 @@ pub struct Set {
     pub redis_clusters: Named<redis::v1::RedisCluster>,
     /// Which keys go to which of them.
     pub redis_routes: Named<redis::v1::RedisRoutes>,
+    /// Where a share of commands goes, too.
+    pub redis_mirrors: Named<redis::v1::RedisMirror>,
+    /// Whose hot and big keys are listed.
+    pub redis_key_stats: Named<redis::v1::RedisKeyStats>,
     /// Kafka back ends.
     pub kafka_clusters: Named<kafka::v1::KafkaCluster>,
     /// Who may do what.
@@ -115,6 +119,8 @@ impl Set {
             types::SHARDING => put(&mut self.shardings, types::SHARDING, raw),
             types::REDIS_CLUSTER => put(&mut self.redis_clusters, types::REDIS_CLUSTER, raw),
             types::REDIS_ROUTES => put(&mut self.redis_routes, types::REDIS_ROUTES, raw),
+            types::REDIS_KEY_STATS => put(&mut self.redis_key_stats, types::REDIS_KEY_STATS, raw),
+            types::REDIS_MIRROR => put(&mut self.redis_mirrors, types::REDIS_MIRROR, raw),
             types::KAFKA_CLUSTER => put(&mut self.kafka_clusters, types::KAFKA_CLUSTER, raw),
             types::ACCESS_POLICY => put(&mut self.access_policies, types::ACCESS_POLICY, raw),
             types::RATE_LIMIT => put(&mut self.rate_limits, types::RATE_LIMIT, raw),

@@ -16,6 +16,10 @@ pub const SHARDING: &str = "type.googleapis.com/midstream.sql.v1.Sharding";
 pub const REDIS_CLUSTER: &str = "type.googleapis.com/midstream.redis.v1.RedisCluster";
 /// midstream.redis.v1.RedisRoutes
 pub const REDIS_ROUTES: &str = "type.googleapis.com/midstream.redis.v1.RedisRoutes";
+/// midstream.redis.v1.RedisKeyStats
+pub const REDIS_KEY_STATS: &str = "type.googleapis.com/midstream.redis.v1.RedisKeyStats";
+/// midstream.redis.v1.RedisMirror
+pub const REDIS_MIRROR: &str = "type.googleapis.com/midstream.redis.v1.RedisMirror";
 /// midstream.kafka.v1.KafkaCluster
 pub const KAFKA_CLUSTER: &str = "type.googleapis.com/midstream.kafka.v1.KafkaCluster";
 /// midstream.policy.v1.AccessPolicy

@@ -90,7 +90,7 @@ impl Rule {
     }
 
     fn matches(&self, request: &Request<'_>, resource: &[u8]) -> bool {
-        self.classes.matches(request.class) && self.verbs.matches(request.verb) && self.resources.matches(resource)
+        self.classes.matches(request.class) && self.verbs.matches(request) && self.resources.matches(resource)
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn request<'a>(class: Class, verb: &'a str, resources: &'a [&'a [u8]]) -> Request<'a> {
-        Request { identity: "user:reports", class, verb, resources, bytes: 0, fingerprint: 0 }
+        Request { identity: "user:reports", class, verb, groups: &[], resources, bytes: 0, fingerprint: 0 }
     }
 
     #[test]

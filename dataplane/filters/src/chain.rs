@@ -46,8 +46,8 @@ impl Chain {
         let mut delay: Nanos = 0;
         for (index, counted) in due.clone() {
             match counted {
-                Counted::Limit(limit) if !limit.take(now) => {
-                    give_back(due.clone().take_while(|(earlier, _)| *earlier < index));
+                Counted::Limit(limit) if !limit.take(request, now) => {
+                    give_back(due.clone().take_while(|(earlier, _)| *earlier < index), request);
                     return Verdict::Deny(Box::new(limit.denial(request)));
                 }
                 Counted::Limit(_) => {}
@@ -62,10 +62,10 @@ impl Chain {
     }
 }
 
-fn give_back<'a>(taken: impl Iterator<Item = (usize, &'a Counted)>) {
+fn give_back<'a>(taken: impl Iterator<Item = (usize, &'a Counted)>, request: &Request<'_>) {
     for (_, counted) in taken {
         if let Counted::Limit(limit) = counted {
-            limit.give_back();
+            limit.give_back(request);
         }
     }
 }

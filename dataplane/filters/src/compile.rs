@@ -2,8 +2,9 @@
 
 use crate::authz::Policy;
 use crate::chain::{Chain, Counted};
+use crate::each::Each;
 use crate::fault::Fault;
-use crate::limit::{Bucket, Limit};
+use crate::limit::{Bucket, Limit, Tokens};
 use crate::tap::{Tap, TapSink};
 use config::proto::midstream::policy::v1 as policy;
 use config::{Entry, Invalid, Refusal, Set};
@@ -26,7 +27,7 @@ pub struct Compiled {
 }
 
 /// By name and content, so that a push that leaves a limit as it is leaves its count too.
-type Buckets = BTreeMap<(String, Vec<u8>), Weak<Bucket>>;
+type Buckets = BTreeMap<(String, Vec<u8>), Weak<Tokens>>;
 
 /// The filters of a process: what outlives a change of configuration.
 pub struct Filters {
@@ -49,7 +50,7 @@ impl Filters {
             building.add(entry, policy, &entry.value.listeners, |chain, policy| chain.policies.push(policy.clone()));
         }
         for entry in set.rate_limits.values() {
-            let limit = targets(&entry.value.listeners).and_then(|()| Limit::new(&entry.name, &entry.value, || self.bucket(entry)));
+            let limit = targets(&entry.value.listeners).and_then(|()| Limit::new(&entry.name, &entry.value, || self.tokens(entry)));
             building.add(entry, limit.map(Arc::new), &entry.value.listeners, |chain, limit| chain.counted.push(Counted::Limit(limit.clone())));
         }
         for entry in set.faults.values() {
@@ -76,17 +77,21 @@ impl Filters {
         }
     }
 
-    fn bucket(&self, entry: &Entry<policy::RateLimit>) -> Result<Arc<Bucket>, Invalid> {
+    fn tokens(&self, entry: &Entry<policy::RateLimit>) -> Result<Arc<Tokens>, Invalid> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         buckets.retain(|_, bucket| bucket.strong_count() > 0);
         let identity = (entry.name.clone(), entry.value.encode_to_vec());
-        if let Some(bucket) = buckets.get(&identity).and_then(Weak::upgrade) {
-            return Ok(bucket);
+        if let Some(tokens) = buckets.get(&identity).and_then(Weak::upgrade) {
+            return Ok(tokens);
         }
         let policy::RateLimit { requests, period_ms, burst, .. } = entry.value;
-        let bucket = Arc::new(Bucket::new(requests, period_ms, burst)?);
-        buckets.insert(identity, Arc::downgrade(&bucket));
-        Ok(bucket)
+        let bucket = Bucket::new(requests, period_ms, burst)?;
+        let tokens = Arc::new(match entry.value.each() {
+            policy::rate_limit::Each::Process => Tokens::All(bucket),
+            policy::rate_limit::Each::Identity => Tokens::Each(Each::new(bucket)),
+        });
+        buckets.insert(identity, Arc::downgrade(&tokens));
+        Ok(tokens)
     }
 }
 

@@ -19,6 +19,7 @@
 mod authz;
 mod chain;
 mod compile;
+mod each;
 mod fault;
 mod limit;
 mod pattern;

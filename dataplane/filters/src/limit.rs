@@ -4,6 +4,7 @@
 //! the bucket would be full again. It is one atomic shared by all workers, so that the limit is the process', and it needs no timer.
 
 use crate::authz::quoted;
+use crate::each::Each;
 use crate::select::{Selector, named};
 use config::Invalid;
 use config::proto::midstream::policy::v1 as policy;
@@ -55,9 +56,44 @@ impl Bucket {
         self.full_at.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
+    /// Whether nothing of it is taken.
+    pub fn is_full(&self, now: Nanos) -> bool {
+        self.full_at.load(Relaxed) <= now
+    }
+
+    /// A full one of the same kind.
+    pub fn another(&self) -> Bucket {
+        Bucket { full_at: AtomicU64::new(0), interval: self.interval, tolerance: self.tolerance }
+    }
+
     /// Puts a token back that was taken for a request which another limit then stopped.
     pub fn give_back(&self) {
         self.full_at.fetch_sub(self.interval, Relaxed);
+    }
+}
+
+/// The tokens of one RateLimit, which outlive a push that leaves it as it is.
+#[derive(Debug)]
+pub enum Tokens {
+    /// Of all requests together.
+    All(Bucket),
+    /// Of each identity.
+    Each(Each),
+}
+
+impl Tokens {
+    fn take(&self, identity: &str, now: Nanos) -> bool {
+        match self {
+            Tokens::All(bucket) => bucket.take(now),
+            Tokens::Each(each) => each.of(identity, now).take(now),
+        }
+    }
+
+    fn give_back(&self, identity: &str) {
+        match self {
+            Tokens::All(bucket) => bucket.give_back(),
+            Tokens::Each(each) => each.known(identity).give_back(),
+        }
     }
 }
 
@@ -66,28 +102,29 @@ impl Bucket {
 pub struct Limit {
     object: Arc<str>,
     selector: Selector,
-    bucket: Arc<Bucket>,
+    tokens: Arc<Tokens>,
     rate: String,
 }
 
 impl Limit {
-    /// Compiles the limit called `name`; `bucket` is asked for only when the rest is well.
-    pub fn new(name: &str, limit: &policy::RateLimit, bucket: impl FnOnce() -> Result<Arc<Bucket>, Invalid>) -> Result<Limit, Invalid> {
+    /// Compiles the limit called `name`; `tokens` are asked for only when the rest is well.
+    pub fn new(name: &str, limit: &policy::RateLimit, tokens: impl FnOnce() -> Result<Arc<Tokens>, Invalid>) -> Result<Limit, Invalid> {
         let selector = Selector::new(limit.r#match.as_ref())?;
-        let rate = format!("{} requests per {} ms", limit.requests, limit.period_ms);
-        Ok(Limit { object: format!("RateLimit/{name}").into(), selector, bucket: bucket()?, rate })
+        let each = if limit.each() == policy::rate_limit::Each::Identity { " and identity" } else { "" };
+        let rate = format!("{} requests per {} ms{each}", limit.requests, limit.period_ms);
+        Ok(Limit { object: format!("RateLimit/{name}").into(), selector, tokens: tokens()?, rate })
     }
 
     pub fn matches(&self, request: &Request<'_>) -> bool {
         self.selector.matches(request)
     }
 
-    pub fn take(&self, now: Nanos) -> bool {
-        self.bucket.take(now)
+    pub fn take(&self, request: &Request<'_>, now: Nanos) -> bool {
+        self.tokens.take(request.identity, now)
     }
 
-    pub fn give_back(&self) {
-        self.bucket.give_back();
+    pub fn give_back(&self, request: &Request<'_>) {
+        self.tokens.give_back(request.identity);
     }
 
     pub fn denial(&self, request: &Request<'_>) -> Denial {

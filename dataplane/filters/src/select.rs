@@ -8,6 +8,9 @@ use wire::{Class, Request};
 /// Verbs up to this length are folded to lower case without an allocation; no protocol has longer ones.
 const USUAL_VERB: usize = 64;
 
+/// What the name of a group of verbs begins with.
+const GROUP: char = '@';
+
 /// The name of what has none, so that it meets the patterns too.
 const NAMELESS: &[&[u8]] = &[b""];
 
@@ -29,29 +32,39 @@ impl Patterns {
     }
 }
 
-/// Patterns over verbs, whatever their case.
+/// Patterns over verbs, and names of their groups, whatever their case.
 #[derive(Debug)]
-pub struct Verbs(Patterns);
+pub struct Verbs {
+    patterns: Patterns,
+    /// With their `@`, which no verb begins with.
+    groups: Vec<String>,
+}
 
 impl Verbs {
     /// Compiles the field `verbs`.
     pub fn new(texts: &[String]) -> Result<Verbs, Invalid> {
-        let lower: Vec<String> = texts.iter().map(|text| text.to_ascii_lowercase()).collect();
-        Patterns::new(&lower, "verbs").map(Verbs)
+        let lower = texts.iter().map(|text| text.to_ascii_lowercase());
+        let (groups, patterns): (Vec<String>, Vec<String>) = lower.partition(|text| text.starts_with(GROUP));
+        Ok(Verbs { patterns: Patterns::new(&patterns, "verbs")?, groups })
     }
 
-    pub fn matches(&self, verb: &str) -> bool {
-        if self.0.0.is_empty() {
-            return true;
+    pub fn matches(&self, request: &Request<'_>) -> bool {
+        if self.groups.is_empty() {
+            return self.patterns.0.is_empty() || self.matches_verb(request.verb);
         }
+        request.groups.iter().any(|group| self.groups.iter().any(|wanted| wanted == group)) || self.matches_verb(request.verb)
+    }
+
+    fn matches_verb(&self, verb: &str) -> bool {
+        let any = |text: &[u8]| self.patterns.0.iter().any(|pattern| pattern.matches(text));
         let mut usual = [0u8; USUAL_VERB];
         match usual.get_mut(..verb.len()) {
             Some(folded) => {
                 folded.copy_from_slice(verb.as_bytes());
                 folded.make_ascii_lowercase();
-                self.0.matches(folded)
+                any(folded)
             }
-            None => self.0.matches(verb.to_ascii_lowercase().as_bytes()),
+            None => any(verb.to_ascii_lowercase().as_bytes()),
         }
     }
 }
@@ -120,7 +133,7 @@ impl Selector {
     pub fn matches(&self, request: &Request<'_>) -> bool {
         self.classes.matches(request.class)
             && self.identities.matches(request.identity.as_bytes())
-            && self.verbs.matches(request.verb)
+            && self.verbs.matches(request)
             && named(request).iter().any(|resource| self.resources.matches(resource))
     }
 }
@@ -135,7 +148,7 @@ mod tests {
     use super::*;
 
     fn request<'a>(verb: &'a str, resources: &'a [&'a [u8]]) -> Request<'a> {
-        Request { identity: "user:app", class: Class::Read, verb, resources, bytes: 10, fingerprint: 0 }
+        Request { identity: "user:app", class: Class::Read, verb, groups: &[], resources, bytes: 10, fingerprint: 0 }
     }
 
     fn selector(selector: policy::Match) -> Selector {
@@ -165,6 +178,14 @@ mod tests {
         assert!(!catalog.matches(&request("GET", &[])));
         assert!(!catalog.matches(&Request { class: Class::Write, ..request("GET", &[b"catalog:1"]) }));
         assert!(!catalog.matches(&Request { identity: "anonymous", ..request("GET", &[b"catalog:1"]) }));
+    }
+
+    #[test]
+    fn a_group_is_as_good_as_its_verbs() {
+        let dangerous = selector(policy::Match { verbs: vec!["GET".into(), "@Dangerous".into()], ..Default::default() });
+        assert!(dangerous.matches(&Request { groups: &["@read", "@dangerous"], ..request("KEYS", &[]) }));
+        assert!(dangerous.matches(&request("GET", &[])));
+        assert!(!dangerous.matches(&Request { groups: &["@read"], ..request("SCAN", &[]) }));
     }
 
     #[test]

@@ -179,7 +179,7 @@ mod tests {
     }
 
     const REQUEST: Request<'static> =
-        Request { identity: "user:a", class: Class::Read, verb: "GET", resources: &[b"k\"\n\xff"], bytes: 9, fingerprint: 255 };
+        Request { identity: "user:a", class: Class::Read, verb: "GET", groups: &[], resources: &[b"k\"\n\xff"], bytes: 9, fingerprint: 255 };
     const OUTCOME: Outcome<'static> = Outcome { took: 1_234_567, error: "", backend: "127.0.0.1:7001" };
 
     #[test]

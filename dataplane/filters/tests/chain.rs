@@ -24,7 +24,7 @@ fn set() -> Set {
 
 fn with_limit(mut set: Set, name: &str, on: &[&str], resources: &str, requests: u64) -> Set {
     let selector = Match { resources: vec![resources.into()], ..Match::default() };
-    let limit = RateLimit { name: name.into(), listeners: names(on), r#match: Some(selector), requests, period_ms: 1_000, burst: 0 };
+    let limit = RateLimit { name: name.into(), listeners: names(on), r#match: Some(selector), requests, period_ms: 1_000, ..RateLimit::default() };
     set.rate_limits.extend([entry(types::RATE_LIMIT, name, limit)]);
     set
 }
@@ -56,7 +56,7 @@ fn chain(compiled: &Compiled, listener: &str) -> Arc<dyn Chain> {
 }
 
 fn write<'a>(resources: &'a [&'a [u8]]) -> Request<'a> {
-    Request { identity: "user:app", class: Class::Write, verb: "SET", resources, bytes: 20, fingerprint: 0 }
+    Request { identity: "user:app", class: Class::Write, verb: "SET", groups: &[], resources, bytes: 20, fingerprint: 0 }
 }
 
 fn kind(verdict: &Verdict) -> Option<DenialKind> {

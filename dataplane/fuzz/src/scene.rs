@@ -71,7 +71,7 @@ fn policies() -> [Raw; 3] {
     let rest = Rule { effect: Effect::Allow as i32, ..Rule::default() };
     let access = AccessPolicy { name: "access".into(), listeners: vec!["*".into()], identities: vec![], rules: vec![secret, rest] };
     let limited = Match { resources: vec!["limited*".into()], ..Match::default() };
-    let limit = RateLimit { name: "limit".into(), listeners: vec!["*".into()], r#match: Some(limited), requests: 1, period_ms: 1_000, burst: 1 };
+    let limit = RateLimit { name: "limit".into(), listeners: vec!["*".into()], r#match: Some(limited), requests: 1, period_ms: 1_000, burst: 1, ..RateLimit::default() };
     let admin = Match { classes: vec![Class::Admin as i32], ..Match::default() };
     let slow = Fault { name: "slow".into(), listeners: vec!["*".into()], r#match: Some(admin), percent: 50.0, delay_ms: 20, ..Fault::default() };
     [raw(types::ACCESS_POLICY, "access", &access), raw(types::RATE_LIMIT, "limit", &limit), raw(types::FAULT, "slow", &slow)]

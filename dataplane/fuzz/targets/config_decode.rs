@@ -4,7 +4,7 @@
 use config::{Raw, Set, settle, types};
 use libfuzzer_sys::fuzz_target;
 
-const TYPES: [&str; 13] = [
+const TYPES: [&str; 15] = [
     types::LISTENER,
     types::CLUSTER,
     types::ENDPOINTS,
@@ -13,6 +13,8 @@ const TYPES: [&str; 13] = [
     types::SHARDING,
     types::REDIS_CLUSTER,
     types::REDIS_ROUTES,
+    types::REDIS_MIRROR,
+    types::REDIS_KEY_STATS,
     types::KAFKA_CLUSTER,
     types::ACCESS_POLICY,
     types::RATE_LIMIT,

@@ -91,7 +91,7 @@ impl Decided {
     /// Tells the access log.
     pub fn tell(&self, chain: &dyn Chain, identity: &str, took: Nanos, error: &str, backend: &str) {
         let resources: Vec<&[u8]> = self.topics.iter().map(Vec::as_slice).collect();
-        let request = Request { identity, class: self.class, verb: self.verb, resources: &resources, bytes: self.bytes, fingerprint: 0 };
+        let request = Request { identity, class: self.class, verb: self.verb, groups: &[], resources: &resources, bytes: self.bytes, fingerprint: 0 };
         chain.done(&request, &Outcome { took, error, backend });
     }
 }
@@ -149,7 +149,7 @@ impl Session {
         dice: u64,
     ) -> (Ruling, Option<Box<Decided>>) {
         let class = class(api.key);
-        let request = Request { identity: &self.identity, class, verb: api.name, resources: topics, bytes, fingerprint: 0 };
+        let request = Request { identity: &self.identity, class, verb: api.name, groups: &[], resources: topics, bytes, fingerprint: 0 };
         let mut flow = chain.bind(&request);
         if topics.is_empty() && class != Class::Admin && flow.denied.take().is_some() {
             return (Ruling::Pass, None);
@@ -187,7 +187,7 @@ impl Session {
 fn decide_access(chain: &dyn Chain, identity: &str, key: i16, topic: &[u8]) -> Option<Arc<Denial>> {
     let verb = crate::table::api(key).map_or("", |api| api.name);
     let bind = |class: Class| {
-        let request = Request { identity, class, verb, resources: &[topic], bytes: 0, fingerprint: 0 };
+        let request = Request { identity, class, verb, groups: &[], resources: &[topic], bytes: 0, fingerprint: 0 };
         chain.bind(&request).denied
     };
     let denial = bind(class(key))?;

@@ -180,5 +180,5 @@ impl Postgres {
 /// The statement as filters see it.
 fn with_request<T>(client: &Client, plan: &Plan, fingerprint: u128, bytes: u64, then: impl FnOnce(&Request<'_>) -> T) -> T {
     let resources: Vec<&[u8]> = plan.tables.iter().map(String::as_bytes).collect();
-    then(&Request { identity: &client.identity, class: plan.class, verb: &plan.verb, resources: &resources, bytes, fingerprint })
+    then(&Request { identity: &client.identity, class: plan.class, verb: &plan.verb, groups: &[], resources: &resources, bytes, fingerprint })
 }

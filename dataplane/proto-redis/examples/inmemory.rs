@@ -57,7 +57,8 @@ const ROUNDS: usize = 200_000;
 
 fn main() {
     let cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
-    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None };
+    let listener =
+        ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None, key_stats: None, mirror: None };
     let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)] };
     let mut io = Buffers::default();
     let mut redis = Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() });

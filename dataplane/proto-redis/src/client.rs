@@ -56,6 +56,8 @@ pub(crate) struct Client {
     pub identity: Arc<str>,
     /// What it is owed.
     pub ring: Ring,
+    /// What is mirrored of what it is owed: places in the ring and numbers of twins.
+    pub mirrored: Vec<(u64, u32)>,
     /// Commands that wait for another attempt, oldest first.
     pub retries: VecDeque<Parked>,
     /// The back ends among whose clients that wait it stands.
@@ -121,6 +123,7 @@ impl Client {
             known,
             identity: ANONYMOUS.into(),
             ring: Ring::default(),
+            mirrored: Vec::new(),
             retries: VecDeque::new(),
             waits_at: Vec::new(),
             is_advancing: false,

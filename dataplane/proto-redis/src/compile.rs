@@ -1,13 +1,17 @@
 //! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
 
+use crate::access;
 use crate::compile_routes::{self, Known};
 use crate::conf::{
     ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_LAG, DEFAULT_NEAR_AGE, DEFAULT_NEAR_BYTES, DEFAULT_NEAR_ENTRY_BYTES,
     DEFAULT_RETRY_DEADLINE, From, ListenerConf, NearConf, Reads, Sentinel, TlsConf, User, Zone,
 };
+use crate::key_stats::KeyStatsConf;
 use crate::limits;
+use crate::mirror::MirrorConf;
 use config::proto::midstream::core::v1::downstream_tls::Mode;
-use config::proto::midstream::redis::v1::{RedisCluster, RedisProxy, redis_cluster, redis_cluster::NearCache};
+use config::proto::midstream::policy::v1 as policy;
+use config::proto::midstream::redis::v1::{RedisCluster, RedisKeyStats, RedisMirror, RedisProxy, redis_cluster, redis_cluster::NearCache};
 use config::{Compiled, Context, Endpoint, Entry, Invalid, ListenerOf, Role, types};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,10 +32,20 @@ pub fn compile(context: &Context<'_>) -> Compiled {
     let own = listeners.iter().map(|of| (of.entry.name.as_str(), of.filter.backend.as_str())).collect();
     let (mut routes, refused) = compile_routes::compile(&Known { context, clusters: &usable, listeners: own });
     refusals.extend(refused);
+    refusals.extend(access::unknown_groups(context.set));
+    let mut mirrors = Vec::new();
+    for entry in context.set.redis_mirrors.values() {
+        match mirror(&entry.value, &usable) {
+            Ok(mirror) => mirrors.push((entry, mirror)),
+            Err(invalid) => refusals.push(entry.refuse(invalid)),
+        }
+    }
     for of in &listeners {
         match listener(context, of, &usable) {
             Ok((mut listener, bind)) => {
                 listener.routes = routes.remove(&of.entry.name);
+                listener.key_stats = key_stats(context, &of.entry.name);
+                listener.mirror = mirrors.iter().find(|(entry, _)| names(&entry.value.listeners, &of.entry.name)).map(|(_, mirror)| mirror.clone());
                 conf.listeners.push(Arc::new(listener));
                 binds.push(bind);
             }
@@ -151,5 +165,37 @@ fn listener(context: &Context<'_>, of: &ListenerOf<RedisProxy>, usable: &BTreeSe
     let name: Arc<str> = of.entry.name.as_str().into();
     let bind = Bind { listener: name.clone(), facet: 0, address: of.address.clone(), tls: context.tls_server(filter.tls.as_ref())? };
     let chain = context.chain(&name);
-    Ok((ListenerConf { name, cluster: cluster.clone(), users: users.collect(), chain, routes: None }, bind))
+    Ok((ListenerConf { name, cluster: cluster.clone(), users: users.collect(), chain, routes: None, key_stats: None, mirror: None }, bind))
+}
+
+/// What is asked for of a listener's keys; of several objects the first by name.
+fn key_stats(context: &Context<'_>, listener: &str) -> Option<KeyStatsConf> {
+    let named = |entry: &&Entry<RedisKeyStats>| names(&entry.value.listeners, listener);
+    let value = &context.set.redis_key_stats.values().find(named)?.value;
+    Some(KeyStatsConf {
+        top: value.top.clamp(1, limits::MAX_TOP) as usize,
+        sample: value.sample.max(1),
+        big_bytes: usize::try_from(value.big_bytes.max(1)).unwrap_or(usize::MAX - 1),
+        window: value.window_ms.clamp(1_000, 3_600_000) * MILLIS,
+    })
+}
+
+fn names(listeners: &[String], listener: &str) -> bool {
+    listeners.iter().any(|name| name == "*" || name == listener)
+}
+
+fn mirror(value: &RedisMirror, usable: &BTreeSet<Arc<str>>) -> Result<MirrorConf, Invalid> {
+    let Some(cluster) = usable.get(value.backend.as_str()) else {
+        return Err(Invalid::new("backend", format!("there is no RedisCluster {} that is in force; add it or mend the name", value.backend)));
+    };
+    if !(0.0..=100.0).contains(&value.percent) {
+        return Err(Invalid::new("percent", format!("{} is not between 0 and 100", value.percent)));
+    }
+    let has = |class: policy::Class| value.classes.contains(&(class as i32));
+    Ok(MirrorConf {
+        cluster: cluster.clone(),
+        share: (value.percent / 100.0 * (1u64 << 32) as f64) as u64,
+        classes: [has(policy::Class::Read) || value.classes.is_empty(), has(policy::Class::Write)],
+        prefixes: value.prefixes.iter().map(|prefix| prefix.as_bytes().to_vec()).collect(),
+    })
 }

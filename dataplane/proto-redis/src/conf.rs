@@ -1,7 +1,9 @@
 //! The compiled configuration of the family.
 
 use crate::discovery::Discovery;
+use crate::key_stats::KeyStatsConf;
 use crate::limits;
+use crate::mirror::MirrorConf;
 use crate::routes::Routes;
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +30,10 @@ pub struct ListenerConf {
     pub chain: Option<Arc<dyn Chain>>,
     /// Where keys go that do not go to `cluster`, or that go there under another name; `None`: there are none.
     pub routes: Option<Arc<Routes>>,
+    /// Where a share of its commands goes, too.
+    pub mirror: Option<MirrorConf>,
+    /// Whether its hot and big keys are listed, and how.
+    pub key_stats: Option<KeyStatsConf>,
 }
 
 impl fmt::Debug for ListenerConf {

@@ -2,7 +2,8 @@
 
 use crate::cluster::Cluster;
 use crate::conf::Conf;
-use crate::machine::{Listener, Redis};
+use crate::listener::Listener;
+use crate::machine::Redis;
 use crate::meters::{ClusterMeters, ListenerMeters, NearMeters};
 use crate::near::Near;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ impl Redis {
         self.apply_near();
         self.replicas_read = conf.clusters.iter().any(|cluster| cluster.reads.is_some());
         self.apply_listeners(conf);
+        self.configure_key_stats();
+        self.configure_mirrors();
         self.has_routes = self.listeners.iter().flatten().any(|listener| listener.conf.routes.is_some());
         self.drop_what_is_gone(io, conf);
         for cluster in 0..self.clusters.len() {
@@ -65,7 +68,7 @@ impl Redis {
                 }
                 None => {
                     let meters = ListenerMeters::new(&self.worker.metrics, &wanted.name);
-                    place(&mut self.listeners, Listener { conf: Arc::clone(wanted), cluster, routed, meters });
+                    place(&mut self.listeners, Listener { conf: Arc::clone(wanted), cluster, routed, meters, key_stats: None, mirror: None });
                 }
             }
         }

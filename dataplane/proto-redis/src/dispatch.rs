@@ -1,5 +1,6 @@
 //! One command of a client: checked as a server checks it, shown to the filters, and sent where it belongs.
 
+use crate::access;
 use crate::action::{Action, NearRead, Writes};
 use crate::client::Wait;
 use crate::frame::Frame;
@@ -41,7 +42,12 @@ impl Redis {
             self.present_again(key);
         } else {
             match self.filter(io, key, frame, command) {
-                None => self.count(key, command),
+                None => {
+                    self.count(key, command);
+                    if self.big_from != usize::MAX && !self.keys.is_empty() {
+                        self.note_keys(key, frame);
+                    }
+                }
                 Some(Delay::Denied) => return Step::Taken,
                 Some(Delay::For(delay)) => return self.hold(io, key, delay),
             }
@@ -161,10 +167,14 @@ impl Redis {
             return None;
         }
         let mut few = [&b""[..]; 8];
+        let others = access::others(command, frame);
         let many: Vec<&[u8]>;
-        let resources = if let Some(few) = few.get_mut(..self.keys.len()) {
+        let resources = if let Some(few) = few.get_mut(..self.keys.len()).filter(|_| others.is_none()) {
             few.iter_mut().zip(&self.keys).for_each(|(slot, index)| *slot = frame.word(*index as usize));
             &*few
+        } else if let Some(others) = &others {
+            many = others.iter().map(Vec::as_slice).collect();
+            &many
         } else {
             many = self.keys.iter().map(|index| frame.word(*index as usize)).collect();
             &many
@@ -173,6 +183,7 @@ impl Redis {
             identity: &client.identity,
             class: command.class,
             verb: &command.verb,
+            groups: &command.acl,
             resources,
             bytes: frame.bytes.len() as u64,
             fingerprint: 0,
@@ -182,11 +193,19 @@ impl Redis {
         let verdict = chain.run(&flow, &request, now, dice);
         if flow.tapped {
             let keys = resources.iter().map(|key| key.to_vec()).collect();
-            self.tap =
-                Some(Box::new(Tap { verb: &command.verb, class: command.class, keys, bytes: request.bytes, started: now, error: String::new() }));
+            self.tap = Some(Box::new(Tap {
+                verb: &command.verb,
+                groups: &command.acl,
+                class: command.class,
+                keys,
+                bytes: request.bytes,
+                started: now,
+                error: String::new(),
+            }));
         }
         match verdict {
             Verdict::Pass => None,
+            Verdict::Deny(denial) if denial.kind == DenialKind::Unauthorized && access::is_free(command) => None,
             Verdict::Delay(delay) => {
                 self.tap = None;
                 Some(Delay::For(delay))
@@ -219,6 +238,9 @@ impl Redis {
         let Ok(to) = self.place(key, frame) else { return self.cross_slot(io, key, frame, command) };
         let to = if self.replicas_read { self.read_place(io.now(), key, command, to) } else { to };
         self.ask_read(io, key, frame, command, to);
+        if self.has_mirrors {
+            self.mirror(io, key, frame, command, to);
+        }
         Step::Taken
     }
 

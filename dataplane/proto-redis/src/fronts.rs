@@ -99,6 +99,12 @@ impl Fronts {
     }
 }
 
+/// What clients call a key of a back end; `None`: nothing.
+pub(crate) fn name_in_front(routes: &Routes, routed: &[usize], cluster: usize, key: &[u8]) -> Option<Vec<u8>> {
+    let here = routed.iter().enumerate().filter(|(_, other)| **other == cluster);
+    here.map(|(number, _)| number as Number).find_map(|number| routes.in_front(number, key))
+}
+
 /// The nodes of each back end that have slots, by its index; where none is known yet, any is asked.
 pub(crate) type Masters = Vec<(usize, Vec<To>)>;
 

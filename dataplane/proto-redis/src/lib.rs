@@ -18,6 +18,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod access;
 pub mod action;
 mod client;
 mod client_command;
@@ -40,16 +41,19 @@ pub mod glob;
 mod info;
 mod inline;
 mod inquiry;
+pub mod key_stats;
 pub mod keys;
 mod lane;
 mod latency;
 mod lease;
 pub mod limits;
+mod listener;
 mod local;
 mod login;
 mod machine;
 pub mod merge;
 mod meters;
+pub mod mirror;
 mod monitor;
 mod near;
 pub mod node;

@@ -13,6 +13,17 @@ pub const MAX_COMMAND: usize = 48 * 1024 * 1024;
 /// One inline command: the server's `PROTO_INLINE_MAX_SIZE`.
 pub const MAX_INLINE: usize = 64 * 1024;
 
+/// Commands of one worker whose mirrored reply is awaited, and how long one may be: 16 MiB together at most.
+pub const MAX_MIRRORED: usize = 256;
+/// See [`MAX_MIRRORED`].
+pub const MAX_MIRRORED_COMMAND: usize = 64 * 1024;
+/// Replies up to this length are compared without regard to the order of their elements, where the server has none; of longer ones only
+/// length and checksum are kept.
+pub const MAX_MIRRORED_REPLY: usize = 16 * 1024;
+
+/// Keys in a list of hot or big ones: each is a series of the metrics.
+pub const MAX_TOP: u32 = 100;
+
 /// Words and bytes of a word before AUTH: the server's own bounds for clients it does not know yet.
 pub const MAX_WORDS_UNAUTHENTICATED: i64 = 10;
 /// See [`MAX_WORDS_UNAUTHENTICATED`].

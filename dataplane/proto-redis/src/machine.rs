@@ -2,11 +2,13 @@
 
 use crate::client::{Client, Wait};
 use crate::cluster::Cluster;
-use crate::conf::{Conf, ListenerConf};
+use crate::conf::Conf;
 use crate::errand::TIMER_ERRAND;
 use crate::frame::{self, Found, Frame};
 use crate::inquiry::{self, Inquiry};
+use crate::listener::Listener;
 use crate::meters::ListenerMeters;
+use crate::mirror::Twins;
 use crate::monitor::Watchers;
 use crate::near::{Flights, Mark};
 use crate::pipe::Pipe;
@@ -16,28 +18,7 @@ use crate::ring::Tap;
 use crate::scripts::{self, Scripts};
 use crate::table::Table;
 use std::mem;
-use std::sync::Arc;
 use wire::{Close, Event, Fault, Io, Key, Nanos, Opened, Outcome, Protocol, Request, SECONDS, Side, Slab, Whose, Why, Worker};
-
-/// A listener in force.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    pub conf: Arc<ListenerConf>,
-    pub cluster: usize,
-    /// The back end of each route.
-    pub routed: Vec<usize>,
-    pub meters: ListenerMeters,
-}
-
-impl Listener {
-    /// The back end itself if it is one of the listener's, else the one that has taken its place. None: a route's, which nothing replaces.
-    pub fn home(&self, cluster: usize) -> Option<usize> {
-        match cluster == self.cluster || self.routed.contains(&cluster) {
-            true => Some(cluster),
-            false => self.routed.is_empty().then_some(self.cluster),
-        }
-    }
-}
 
 /// What became of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +52,12 @@ pub struct Redis {
     pub(crate) part: Vec<u8>,
     /// Whether any listener has routes.
     pub(crate) has_routes: bool,
+    /// Whether any listener has a mirror.
+    pub(crate) has_mirrors: bool,
+    /// Commands whose two replies are awaited.
+    pub(crate) twins: Twins,
+    /// The size of a command or reply from which on some listener lists its key; none does where it is the largest number.
+    pub(crate) big_from: usize,
     /// The present command with the back end's names of its keys; kept for its buffers.
     pub(crate) renamed: Renamed,
     /// What the access log wants to hear of the present command.
@@ -114,6 +101,9 @@ impl Redis {
             keys: Vec::new(),
             part: Vec::new(),
             has_routes: false,
+            has_mirrors: false,
+            twins: Twins::default(),
+            big_from: usize::MAX,
             renamed: Renamed::default(),
             tap: None,
             heavy_errands: 0,
@@ -205,6 +195,9 @@ impl Redis {
     /// A piece of the reply to a client's command.
     #[inline]
     pub(crate) fn deliver(&mut self, io: &mut dyn Io, key: Key, seq: u64, bytes: &[u8], last: bool) {
+        if self.has_mirrors {
+            self.mirror_own(io, key, seq, bytes, last);
+        }
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(Some(listener)) = self.listeners.get(client.listener) else { return };
         let now = io.now();
@@ -259,8 +252,15 @@ impl Redis {
         let Some(chain) = &listener.conf.chain else { return };
         for tap in taps {
             let keys: Vec<&[u8]> = tap.keys.iter().map(Vec::as_slice).collect();
-            let request =
-                Request { identity: &client.identity, class: tap.class, verb: tap.verb, resources: &keys, bytes: tap.bytes, fingerprint: 0 };
+            let request = Request {
+                identity: &client.identity,
+                class: tap.class,
+                verb: tap.verb,
+                groups: tap.groups,
+                resources: &keys,
+                bytes: tap.bytes,
+                fingerprint: 0,
+            };
             chain.done(&request, &Outcome { took: now.saturating_sub(tap.started), error: &tap.error, backend: &listener.conf.cluster });
         }
     }
@@ -281,6 +281,7 @@ impl Redis {
             if let Some(tracking) = client.tracking.take() {
                 self.untrack(io, *tracking);
             }
+            self.forget_twins(&client.mirrored);
         }
     }
 

@@ -58,6 +58,8 @@ pub enum Owner {
     Position,
     /// A tracking client's connection to its node: the answer to CLIENT TRACKING.
     Tracks(Key),
+    /// Whoever compares: a command's copy, by its number.
+    Mirror(u32),
     /// Nobody: ASKING, UNWATCH on behalf of a client that is gone.
     Nobody,
 }
@@ -215,6 +217,8 @@ pub struct Pipe {
     pub scan: Scan,
     /// Whether that reply is passed on in pieces.
     pub streaming: bool,
+    /// Bytes of it that came in pieces.
+    pub streamed: usize,
     /// The first error among the skipped replies of the transaction at the front.
     pub queue_error: Vec<u8>,
     /// A reply to CLUSTER SLOTS that comes in pieces.
@@ -250,6 +254,7 @@ impl Pipe {
             kept: Kept::default(),
             scan: Scan::default(),
             streaming: false,
+            streamed: 0,
             queue_error: Vec::new(),
             topology: Vec::new(),
             heard: 0,

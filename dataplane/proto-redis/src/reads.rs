@@ -52,6 +52,16 @@ impl Redis {
         }
     }
 
+    /// Notes that a part of a command writes to a slot, where replicas are read.
+    pub(crate) fn note_slot(&mut self, key: Key, command: &Command, slot: u16) {
+        if !self.replicas_read || command.writes == Writes::Nothing {
+            return;
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            client.written.get_or_insert_with(|| Box::new(Wrote([0; PLACES]))).0[usize::from(slot) % PLACES] = OUT;
+        }
+    }
+
     /// Whether the replicas of a client's back end are read.
     pub(crate) fn has_replicas(&self, key: Key) -> bool {
         let cluster = self.clients.get(key).and_then(|client| self.clusters.get(client.cluster));

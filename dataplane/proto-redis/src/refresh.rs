@@ -182,6 +182,7 @@ impl Redis {
     /// Looks for nodes that owe answers for long: perhaps others know that they are down.
     fn look_for_silence(&mut self, io: &mut dyn Io, cluster: usize) {
         let now = io.now();
+        self.tick_key_stats(now);
         if self.pipes.iter().any(|(_, pipe)| pipe.cluster == cluster && pipe.is_silent(now, SILENCE)) {
             self.refresh(io, cluster);
         }

@@ -97,36 +97,15 @@ impl Redis {
             pipe.skip_reply(piece, done);
             return Ok(());
         }
+        let pipe = if piece.len() >= self.big_from || !(first && done) {
+            self.measure(key, pending, piece.len(), done);
+            let Some(pipe) = self.pipes.get_mut(key) else { return Ok(()) };
+            pipe
+        } else {
+            pipe
+        };
         match pending.owner {
-            Owner::Client(client, seq) => {
-                if first && done && kind == b'-' && self.solve(io, key, piece, pending) {
-                    self.close_if_retired(io, key);
-                    return Ok(());
-                }
-                if pending.discard || (first && !done && self.must_pace(io, key, pending)) {
-                    self.discard(io, key, client, done);
-                    return Ok(());
-                }
-                let mut piece = piece;
-                if pending.near != Mark::None {
-                    match self.near_piece(io, key, pending, piece, first, done) {
-                        Some(own) => piece = own,
-                        None => return Ok(()),
-                    }
-                }
-                if done && let Some(pipe) = self.pipes.get_mut(key) {
-                    pipe.drop_front();
-                }
-                // An errand goes on as soon as it hears, perhaps on another connection.
-                let is_errand = pending.leased && self.clients.get(client).is_some_and(|client| client.errand.is_some());
-                if done && is_errand {
-                    self.lease_answered(io, key, client, piece);
-                }
-                self.deliver(io, client, seq, piece, done);
-                if done && pending.leased && !is_errand {
-                    self.lease_answered(io, key, client, piece);
-                }
-            }
+            Owner::Client(client, seq) => self.client_piece(io, key, (client, seq), pending, piece, (first, done)),
             Owner::Login => self.logged_in(io, key, piece),
             Owner::TopologyPart => pipe.keep_part(piece, done),
             Owner::Topology => self.topology_piece(io, key, piece, done),
@@ -138,6 +117,7 @@ impl Redis {
                 pipe.id = crate::value::integer_of(piece);
                 pipe.drop_front();
             }
+            Owner::Mirror(number) => self.mirror_answer(io, key, number, piece, done),
             Owner::Position if done => self.told_position(key, piece),
             Owner::Tracks(client) if done => {
                 pipe.drop_front();
@@ -150,6 +130,61 @@ impl Redis {
             self.close_if_retired(io, key);
         }
         Ok(())
+    }
+
+    /// A piece, the first of its reply or not, the last or not, that a client waits for.
+    #[inline]
+    fn client_piece(&mut self, io: &mut dyn Io, key: Key, owner: (Key, u64), pending: Pending, piece: &[u8], (first, done): (bool, bool)) {
+        let (client, seq) = owner;
+        if first && done && piece.first() == Some(&b'-') && self.solve(io, key, piece, pending) {
+            return;
+        }
+        if pending.discard || (first && !done && self.must_pace(io, key, pending)) {
+            return self.discard(io, key, client, done);
+        }
+        let mut piece = piece;
+        if pending.near != Mark::None {
+            match self.near_piece(io, key, pending, piece, first, done) {
+                Some(own) => piece = own,
+                None => return,
+            }
+        }
+        if done && let Some(pipe) = self.pipes.get_mut(key) {
+            pipe.drop_front();
+        }
+        // An errand goes on as soon as it hears, perhaps on another connection.
+        let is_errand = pending.leased && self.clients.get(client).is_some_and(|client| client.errand.is_some());
+        if done && is_errand {
+            self.lease_answered(io, key, client, piece);
+        }
+        self.deliver(io, client, seq, piece, done);
+        if done && pending.leased && !is_errand {
+            self.lease_answered(io, key, client, piece);
+        }
+    }
+
+    /// What a mirror answers; where that is about its slots, these are asked for, and the copy is not sent again.
+    fn mirror_answer(&mut self, io: &mut dyn Io, key: Key, number: u32, piece: &[u8], done: bool) {
+        let Some(pipe) = self.pipes.get_mut(key) else { return };
+        let cluster = pipe.cluster;
+        if done {
+            pipe.drop_front();
+        }
+        if done && asks(piece) != Asks::Nothing {
+            self.mirror_failed(number);
+            return self.refresh(io, cluster);
+        }
+        self.mirror_piece(io, number, piece, done);
+    }
+
+    /// A reply that is large or comes in pieces.
+    fn measure(&mut self, key: Key, pending: Pending, length: usize, done: bool) {
+        let Some(pipe) = self.pipes.get_mut(key) else { return };
+        let whole = pipe.streamed.saturating_add(length);
+        pipe.streamed = if done { 0 } else { whole };
+        if done && whole >= self.big_from {
+            self.note_reply(key, pending, whole);
+        }
     }
 
     fn close_if_retired(&mut self, io: &mut dyn Io, key: Key) {

@@ -27,8 +27,13 @@ impl Redis {
     /// Keeps a request for later; not before `due`.
     pub(crate) fn park(&mut self, io: &mut dyn Io, cluster: usize, bytes: &[u8], pending: Pending, due: Nanos, reason: Reason) {
         let Owner::Client(key, seq) = pending.owner else {
-            if pending.owner == Owner::Topology {
-                self.topology_failed(io, cluster);
+            match pending.owner {
+                Owner::Topology => self.topology_failed(io, cluster),
+                Owner::Mirror(number) => {
+                    self.mirror_failed(number);
+                    self.refresh(io, cluster);
+                }
+                _ => {}
             }
             if let (Owner::Position, To::Node(node)) = (pending.owner, pending.to) {
                 self.no_position(cluster, node);

@@ -39,6 +39,8 @@ pub enum Kind {
 pub struct Tap {
     /// The command.
     pub verb: &'static str,
+    /// Its ACL categories.
+    pub groups: &'static [&'static str],
     /// What it was.
     pub class: Class,
     /// Its keys.
@@ -107,6 +109,16 @@ impl Ring {
         }
         self.entries.push_back(Entry { kind, done: false, slot, started, held: Vec::new(), tap });
         seq
+    }
+
+    /// The number of the entry that was pushed last.
+    pub fn last(&self) -> u64 {
+        (self.base + self.entries.len() as u64).saturating_sub(1)
+    }
+
+    /// Whether that is plain and nothing of its reply is here.
+    pub fn is_last_open(&self) -> bool {
+        !self.entries.is_empty() && self.is_plain(self.last())
     }
 
     /// Whether the reply at the front is out in part only.

@@ -7,13 +7,16 @@
 //! ```
 //! A transaction is one back end's, from its WATCH or its first key on.
 
+use crate::access;
 use crate::action::{Action, Merge};
 use crate::dispatch::{is_repeatable, shown};
 use crate::errand::{Ask, Errand};
 use crate::frame::Frame;
 use crate::fronts::{All, Fronts, Masters, ScanFronts};
+use crate::glob;
 use crate::limits;
-use crate::machine::{Listener, Redis, Step};
+use crate::listener::Listener;
+use crate::machine::{Redis, Step};
 use crate::merge::{array, bulk};
 use crate::pipe::To;
 use crate::rename::{Once, Renaming, Tells, tells};
@@ -118,8 +121,9 @@ impl Redis {
             }
             (_, Action::Everywhere(merge)) if (is_script || command.name == "dbsize") && !is_open => self.over_all(io, key, frame, command, merge),
             (_, Action::Keyed) if is_script && routes.rewrites && !routes.get(routes.default()).scripts => self.refuse(io, key, command, SCRIPTS),
-            ("psubscribe", _) if (1..frame.len()).any(|index| frame.word(index).starts_with(b"__key")) => {
-                self.refuse(io, key, command, "each back end of the listener has notifications of its own");
+            ("wait" | "waitaof", _) => self.refuse(io, key, command, "each back end of the listener has replicas of its own"),
+            ("psubscribe" | "subscribe", _) if (1..frame.len()).any(|index| may_tell_keys(frame.word(index), routes.rewrites)) => {
+                self.refuse(io, key, command, "each back end of the listener has notifications of its own, which name keys as it does");
             }
             _ => return self.act(io, key, frame, command),
         }
@@ -157,11 +161,8 @@ impl Redis {
 
     /// Why it is not sure that all keys of a command are renamed.
     fn unsure(&self, frame: &Frame<'_>, command: &Command, routes: &Routes, renames: bool) -> Option<&'static str> {
-        let names_others = |index: usize| {
-            (frame.is(index, "by") && frame.word(index + 1).contains(&b'*')) || (frame.is(index, "get") && frame.word(index + 1) != b"#")
-        };
         match command.name {
-            "sort" | "sort_ro" => (2..frame.len()).any(names_others).then_some("the keys that its patterns BY and GET name may be on other routes"),
+            "sort" | "sort_ro" => access::reaches(frame).then_some("the keys that its patterns BY and GET name may be on other routes"),
             "migrate" if renames => Some("the keys are renamed on this route"),
             _ if renames && command.acl.contains(&"@scripting") => {
                 let allowed = self.keys.iter().all(|index| {
@@ -176,6 +177,9 @@ impl Redis {
 
     /// A command whose reply tells keys that are called otherwise at the back end.
     fn telling(&mut self, io: &mut dyn Io, key: Key, front: &Frame<'_>, frame: &Frame<'_>, command: &'static Command, routes: &Routes) -> Step {
+        if self.replicas_read {
+            self.note_write(key, frame, command);
+        }
         let has_block = || (1..frame.len()).take_while(|index| !frame.is(*index, "streams")).any(|index| frame.is(index, "block"));
         let leased = command.action == Action::Blocking || (command.action == Action::MayBlock && has_block());
         if leased && self.clients.get(key).is_some_and(|client| client.lease.is_some()) {
@@ -227,7 +231,9 @@ impl Redis {
             bulk(&mut part, command.name.as_bytes());
             bulk(&mut part, &name);
             (at + 1..at + step).for_each(|index| bulk(&mut part, frame.word(index)));
-            let Some(pending) = self.owe_part(io, key, head, number, To::Slot(slot_of(&name))) else { break };
+            let slot = slot_of(&name);
+            self.note_slot(key, command, slot);
+            let Some(pending) = self.owe_part(io, key, head, number, To::Slot(slot)) else { break };
             self.send(io, cluster, &part, pending);
         }
         part.shrink_to(limits::MAX_KEPT);
@@ -299,6 +305,14 @@ impl Redis {
         let error = format!("CROSSSLOT midstream: {} on Listener/{}: {why} {keys}", command.verb, listener.conf.name);
         self.fail_queueing(io, key, &error);
     }
+}
+
+/// Whether messages of a channel, or of one that a pattern matches, may be key space notifications: where keys are renamed, they would tell
+/// other tenants' keys.
+fn may_tell_keys(name: &[u8], renames: bool) -> bool {
+    const NOTIFICATIONS: &[u8] = b"__key";
+    name.starts_with(NOTIFICATIONS)
+        || (renames && glob::literal_prefix(name).len() < name.len() && NOTIFICATIONS.starts_with(glob::literal_prefix(name)))
 }
 
 const FLUSHES: &str =

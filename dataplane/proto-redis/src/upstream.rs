@@ -139,6 +139,7 @@ impl Redis {
     fn orphan(&mut self, io: &mut dyn Io, pipe: &Pipe, pending: Pending, bytes: &[u8], why: &str) {
         match pending.owner {
             Owner::Topology => self.topology_failed(io, pipe.cluster),
+            Owner::Mirror(number) => self.mirror_failed(number),
             Owner::Position => self.no_position(pipe.cluster, pipe.node),
             Owner::Login | Owner::Near(_) | Owner::Tracks(_) | Owner::Identity | Owner::Nobody | Owner::TopologyPart => {}
             Owner::Client(..) if pending.leased => self.orphan_of_lease(io, pending, bytes, pipe, why),

@@ -154,7 +154,8 @@ fn story(seed: u64) {
     let mut dice = Dice(seed);
     let mut conf = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
     conf.retry_deadline = 1000 * SECONDS;
-    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None };
+    let listener =
+        ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None, key_stats: None, mirror: None };
     let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(conf)] };
     let mut sim = Sim::new(Box::new(Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() })), Arc::new(conf));
     let mut cluster = Cluster::default();

@@ -13,7 +13,8 @@ const PIECE: usize = 128 * 1024;
 
 fn started() -> (Sim, Key) {
     let cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
-    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None };
+    let listener =
+        ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None, key_stats: None, mirror: None };
     let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)] };
     let mut sim = Sim::new(Box::new(Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() })), Arc::new(conf));
     let server = sim.dials()[0];

@@ -29,6 +29,7 @@ mod protocol;
 mod request;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+pub mod top;
 #[cfg(any(test, feature = "sim"))]
 pub mod transcript;
 

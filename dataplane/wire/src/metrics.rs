@@ -10,6 +10,7 @@
 //! * `midstream_pool_connections{family,backend,state}` with state active, idle, connecting; `midstream_pool_waiting{family,backend}`
 
 use crate::key::Nanos;
+use crate::top::Top;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -125,6 +126,7 @@ enum Series {
     Counter(Counter),
     Gauge(Gauge),
     Histogram(Histogram),
+    Top(Top),
 }
 
 /// The series of one worker.
@@ -156,6 +158,16 @@ impl Registry {
             Series::Histogram(histogram) => histogram,
             _ => Histogram::default(),
         }
+    }
+
+    /// A list of the heaviest names, in place of one of that name and those labels; each name becomes a series with the label `key`.
+    pub fn top(&self, name: &'static str, labels: Labels, top: Top) {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).insert((name, labels), Series::Top(top));
+    }
+
+    /// Removes a list.
+    pub fn remove_top(&self, name: &'static str, labels: Labels) {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).remove(&(name, labels));
     }
 
     fn series_of(&self, name: &'static str, labels: Labels, new: impl FnOnce() -> Series) -> Series {
@@ -190,6 +202,8 @@ struct Sum {
     kind: &'static str,
     value: u64,
     buckets: Vec<u64>,
+    /// Of a list.
+    names: Option<Vec<(Box<[u8]>, u64)>>,
 }
 
 impl Sum {
@@ -203,6 +217,10 @@ impl Sum {
                 self.kind = "gauge";
                 self.value = self.value.wrapping_add(gauge.get());
             }
+            Series::Top(top) => {
+                self.kind = "gauge";
+                top.collect(self.names.get_or_insert_default());
+            }
             Series::Histogram(Histogram(cells)) => {
                 self.kind = "histogram";
                 self.value = self.value.wrapping_add(cells.sum.load(Relaxed));
@@ -215,6 +233,13 @@ impl Sum {
     }
 
     fn write(&self, text: &mut String, name: &str, labels: &Labels) {
+        if let Some(names) = &self.names {
+            for (key, weight) in names {
+                let labels = [labels.clone(), vec![("key", key.escape_ascii().to_string())]].concat();
+                let _ = writeln!(text, "{name}{} {weight}", braces(&labels, None));
+            }
+            return;
+        }
         if self.kind != "histogram" {
             let _ = writeln!(text, "{name}{} {}", braces(labels, None), self.value);
             return;
@@ -267,6 +292,14 @@ mod tests {
         let text = render(&workers);
         assert!(text.contains("# TYPE requests_total counter\nrequests_total{family=\"redis\"} 4\n"), "{text}");
         assert!(text.contains("seconds_bucket{le=\"0.000001024\"} 0\nseconds_bucket{le=\"0.000004096\"} 2\n"), "{text}");
+        let top = Top::new(crate::top::Weighs::Count, 1, 1);
+        workers[1].top("hot", vec![("listener", "cache".into())], top.clone());
+        top.add(b"a\"\n", 3);
+        top.tick(1);
+        let listed = render(&workers);
+        assert!(listed.contains("# TYPE hot gauge\nhot{listener=\"cache\",key=\"a\\\\\\\"\\\\n\"} 3\n"), "{listed}");
+        workers[1].remove_top("hot", vec![("listener", "cache".into())]);
+        assert!(!render(&workers).contains("hot"));
         assert!(text.contains("seconds_sum 0.000006\nseconds_count 2\n"), "{text}");
     }
 }

@@ -34,6 +34,8 @@ pub struct Request<'a> {
     pub class: Class,
     /// `SELECT`, `Produce`, `GET`: the protocol's own word.
     pub verb: &'a str,
+    /// Groups that the protocol itself puts the verb in: `@dangerous`. Empty where it has none.
+    pub groups: &'a [&'a str],
     /// Tables, topics, keys: what it names. Empty where it names none.
     pub resources: &'a [&'a [u8]],
     /// Size of the request on the wire.

@@ -116,7 +116,8 @@ fn story(seed: u64, registry: &Arc<Registry>) -> usize {
     let mut conf = ClusterConf::new("cache", &[("127.0.0.1", 7001), ("127.0.0.1", 7002)]);
     conf.retry_deadline = 1000 * SECONDS;
     conf.near = Some(NearConf { prefixes: vec![b"near:"[..].into()], max_bytes: 100_000, max_entry_bytes: 1000, max_age: 2 * SECONDS });
-    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None };
+    let listener =
+        ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None, key_stats: None, mirror: None };
     let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(conf)] };
     let worker = Worker { index: 0, count: 1, metrics: Arc::clone(registry) };
     let mut sim = Sim::new(Box::new(Redis::new(worker)), Arc::new(conf));
