@@ -7,7 +7,7 @@ use crate::machine::Redis;
 use crate::meters::{ClusterMeters, ListenerMeters, NearMeters};
 use crate::near::Near;
 use std::sync::Arc;
-use wire::{Close, Io};
+use wire::{Close, Io, Key};
 
 impl Redis {
     /// Puts `conf` in force.
@@ -80,25 +80,37 @@ impl Redis {
                 *listener = None;
             }
         }
-        for key in self.clients.keys() {
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            let lease = client.lease.and_then(|lease| self.pipes.get(lease.pipe)).map(|pipe| pipe.cluster);
-            let used = client.retries.iter().map(|parked| parked.cluster).chain(lease).chain([client.cluster]);
-            match self.listeners.get(client.listener).and_then(Option::as_ref) {
-                Some(listener) if used.into_iter().all(|cluster| listener.home(cluster) == Some(cluster)) => {}
-                Some(listener) if client.lease.is_none() => {
-                    client.cluster = listener.home(client.cluster).unwrap_or(listener.cluster);
-                    self.move_retries(io, key);
-                }
-                _ => self.close_client(io, key, Close::Flush),
-            }
-        }
+        self.clients.keys().into_iter().for_each(|key| self.move_client(io, key));
         for cluster in 0..self.clusters.len() {
             let gone = self.clusters[cluster].as_ref().is_some_and(|known| !conf.clusters.iter().any(|wanted| wanted.name == known.conf.name));
             if gone {
                 self.close_pipes(io, cluster);
                 self.clusters[cluster] = None;
             }
+        }
+    }
+}
+
+impl Redis {
+    /// A client whose back ends may be its listener's no more. What runs on a connection of its own ends there.
+    fn move_client(&mut self, io: &mut dyn Io, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(listener) = self.listeners.get(client.listener).and_then(Option::as_ref) else {
+            return self.close_client(io, key, Close::Flush);
+        };
+        let is_home = |cluster: usize| listener.home(cluster) == Some(cluster);
+        let leased = client.lease.and_then(|lease| self.pipes.get(lease.pipe)).map(|pipe| pipe.cluster);
+        let transaction = &mut client.transaction;
+        if leased.is_some_and(|cluster| !is_home(cluster)) && transaction.is_watching() {
+            transaction.broken = true; // nobody will ask there any more whether a key was changed
+        }
+        if transaction.cluster.is_some_and(|cluster| !is_home(cluster)) {
+            transaction.cluster = None;
+            transaction.fail();
+        }
+        if !is_home(client.cluster) || client.retries.iter().any(|parked| !is_home(parked.cluster)) {
+            client.cluster = listener.home(client.cluster).unwrap_or(listener.cluster);
+            self.move_retries(io, key);
         }
     }
 }

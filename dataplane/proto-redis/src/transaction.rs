@@ -112,6 +112,8 @@ impl Redis {
         }
         let known = client.transaction.place.or(client.transaction.watched);
         match (place, known) {
+            // EXEC will answer null, wherever these keys are.
+            _ if client.transaction.broken => {}
             (Err(error), _) => return self.fail_queueing(io, key, error),
             (Ok(To::Slot(slot)), Some(To::Slot(other))) if slot != other && !single => return self.fail_queueing(io, key, CROSSSLOT),
             (Ok(To::Slot(slot)), _) => client.transaction.place = Some(To::Slot(slot)),

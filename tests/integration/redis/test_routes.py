@@ -274,3 +274,86 @@ def test_a_pipeline_over_clusters_keeps_its_order(mesh: Callable[..., redis.Redi
             pipe.set(f"{('a', 'b', 'user:', 'user:vip:', 'own:')[number % 5]}{number}", number)
             pipe.get(f"{('a', 'b', 'user:', 'user:vip:', 'own:')[number % 5]}{number}")
         assert pipe.execute()[1::2] == [str(number) for number in range(2000)]
+
+
+MOVES = """
+---
+apiVersion: midstream/v1
+kind: RedisRoutes
+metadata: {name: moves}
+spec: {listeners: [cache], routes: [{prefix: "m:", backend: other, rewrite: "moved:"}]}"""
+
+
+class Mover:
+    """A sidecar whose keys m: are sent to the other server, and back."""
+
+    def __init__(self, cluster: RedisCluster, server: RedisServer, sidecar: Callable[..., Sidecar]) -> None:
+        self.port, self.nodes = ports.free(), cluster.addresses
+        self.own, self.aside = connect(self.port), connect(server.port)
+        self.other = cluster_of("other", f"127.0.0.1:{server.port}")
+        self.process = sidecar(objects(self.nodes, self.port))
+        self.own.flushall()
+        self.aside.flushall()
+
+    def move(self, more: str, *, is_there: bool) -> None:
+        """Returns when the new objects are in force."""
+        self.process.reload(objects(self.nodes, self.port, more=more))
+        while (self.own.set("m:probe", more) and self.aside.getdel("moved:probe") == more) != is_there:
+            pass
+
+
+@pytest.fixture
+def mover(redis_cluster: RedisCluster, servers: list[RedisServer], sidecar: Callable[..., Sidecar]) -> Mover:
+    return Mover(redis_cluster, servers[1], sidecar)
+
+
+def test_routes_change_under_traffic(mover: Mover) -> None:
+    """No command fails when keys are sent elsewhere, nor when their back end is no longer there; each is at one of the two."""
+    stop = threading.Event()
+    errors: list[str] = []
+    written = [0, 0, 0, 0]
+
+    def write(worker: int) -> None:
+        client = connect(mover.port)
+        while not stop.is_set():
+            try:
+                client.incr(f"m:{worker}")
+                client.blpop([f"m:queue:{worker}"], 0.01)
+                written[worker] += 1
+            except redis.RedisError as error:
+                errors.append(str(error))
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    there, back = mover.other + MOVES, mover.other
+    for more, is_there in ((there, True), (back, False), (there, True), (back, False), ("", False)):
+        mover.move(more, is_there=is_there)
+        goal = [number + 20 for number in written]
+        while any(number < wanted for number, wanted in zip(written, goal, strict=True)):
+            assert len(errors) < 100, errors[:3]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert [int(mover.own.get(f"m:{worker}")) + int(mover.aside.get(f"moved:{worker}")) for worker in range(4)] == written
+
+
+def test_what_is_watched_or_queued_where_keys_went_does_not_run(mover: Mover) -> None:
+    mover.move(mover.other + MOVES, is_there=True)
+    with mover.own.pipeline() as watching, connect(mover.port) as queueing:
+        watching.watch("m:a")
+        watching.multi()
+        watching.set("m:a", 1)
+        connection = queueing.connection_pool.get_connection()
+        for words in (("MULTI",), ("SET", "m:b", 1)):
+            connection.send_command(*words)
+            connection.read_response()
+        mover.move(mover.other, is_there=False)
+        with pytest.raises(redis.WatchError):
+            watching.execute()
+        connection.send_command("EXEC")
+        with pytest.raises(redis.exceptions.ExecAbortError):
+            connection.read_response()
+    assert mover.own.mget("m:a", "m:b") == [None, None]
+    assert mover.aside.mget("moved:a", "moved:b") == [None, None]
