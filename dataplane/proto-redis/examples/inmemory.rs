@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use proto_redis::routes::{Route, Routes};
 use proto_redis::{ClusterConf, Conf, ListenerConf, Redis};
 use std::sync::Arc;
 use wire::{Close, Io, Key, Nanos, Opened, Peer, Protocol, Side, Target, TlsStart, Upcall, Worker};
@@ -56,9 +57,17 @@ impl Io for Buffers {
 const ROUNDS: usize = 200_000;
 
 fn main() {
+    measure("", None);
+    let own: Arc<str> = "cache".into();
+    let route = |number: usize| Route::new(format!("prefix{number}:").as_bytes(), None, &own, false);
+    measure("100 routes, ", Some(Routes::new((0..100).map(route).collect(), &own)));
+    measure("renamed, ", Some(Routes::new(vec![Route::new(b"key:", Some(b"tenant:key:"), &own, false)], &own)));
+}
+
+fn measure(name: &str, routes: Option<Routes>) {
     let cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
-    let listener =
-        ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None, key_stats: None, mirror: None };
+    let routes = routes.map(Arc::new);
+    let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes, key_stats: None, mirror: None };
     let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)] };
     let mut io = Buffers::default();
     let mut redis = Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() });
@@ -72,10 +81,10 @@ fn main() {
 
     let get = b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000012345\r\n".to_vec();
     let value = [&b"$64\r\n"[..], &[b'x'; 64], b"\r\n"].concat();
-    run("GET", 1, &mut redis, &mut io, (client, server), (&get, &value));
-    run("GET, pipeline 16", 16, &mut redis, &mut io, (client, server), (&get.repeat(16), &value.repeat(16)));
+    run(&format!("{name}GET"), 1, &mut redis, &mut io, (client, server), (&get, &value));
+    run(&format!("{name}GET, pipeline 16"), 16, &mut redis, &mut io, (client, server), (&get.repeat(16), &value.repeat(16)));
     let mget = [b"*11\r\n$4\r\nMGET\r\n".to_vec(), (0..10).flat_map(|key| format!("$5\r\nkey:{key}\r\n").into_bytes()).collect()].concat();
-    run("MGET of 10 slots", 1, &mut redis, &mut io, (client, server), (&mget, &[&b"*1\r\n"[..], &value].concat().repeat(10)));
+    run(&format!("{name}MGET of 10 slots"), 1, &mut redis, &mut io, (client, server), (&mget, &[&b"*1\r\n"[..], &value].concat().repeat(10)));
 }
 
 fn run(name: &str, operations: usize, redis: &mut Redis, io: &mut Buffers, keys: (Key, Key), bytes: (&[u8], &[u8])) {
