@@ -9,6 +9,7 @@ use crate::net::Net;
 use crate::resolver::Resolver;
 use crate::stats::Stats;
 use crate::stream::Listening;
+use crate::sys;
 use crate::timers::Timers;
 use crate::upcalls::{UpcallSink, Upcalls};
 use crate::worker::{WAKER, Worker};
@@ -91,6 +92,7 @@ impl Engine {
     /// # Errors
     /// The system has no thread or descriptor left.
     pub fn start(options: Options) -> io::Result<Engine> {
+        sys::give_back_large_buffers();
         let count = options.workers.max(1);
         let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<Poll>>>()?;
         let boxes = polls.iter().map(|poll| Ok(Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?))));

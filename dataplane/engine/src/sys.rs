@@ -1,4 +1,4 @@
-//! The system calls that have no safe wrapper: pipe2(2), fcntl(2) and splice(2). All unsafe code of the engine is in this file.
+//! The system calls that have no safe wrapper: pipe2(2), fcntl(2), splice(2) and mallopt(3). All unsafe code of the engine is in this file.
 
 #![allow(unsafe_code)]
 
@@ -8,6 +8,22 @@ use std::ptr;
 
 /// One splice moves at most this much. The default pipe of 64 KiB halves the gain; a larger one leaves the processor's cache.
 pub(crate) const PIPE_SIZE: usize = 256 * 1024;
+
+/// Buffers from this size on are pages of their own, which go back to the system when they are freed. Left to itself glibc moves this bound
+/// up to the largest buffer it ever saw, and keeps what one large message took.
+#[cfg(target_env = "gnu")]
+const OWN_PAGES: libc::c_int = 1024 * 1024;
+
+/// Has large buffers given back. For the whole process, once.
+pub(crate) fn give_back_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two integers and is to be called before other threads are; where it comes later, some allocations are placed by
+    // the former bounds, which is as valid.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * OWN_PAGES);
+    }
+}
 
 /// A kernel buffer that bytes pass through on their way from one socket to another without being copied.
 pub(crate) struct Pipe {

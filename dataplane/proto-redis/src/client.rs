@@ -80,6 +80,8 @@ pub(crate) struct Client {
     estimate: u32,
     /// Bytes of the reply under way.
     streamed: u32,
+    /// What is still to come of large replies that have begun, several at a time when they come from several nodes.
+    pub expected: u64,
     /// Behind the place in the ring of its last write: until that is answered, nothing is read from the near cache.
     pub wrote: u64,
     /// Behind the place of its last read that waits for another's reply and may yet have to be sent: until then it writes nothing.
@@ -135,6 +137,7 @@ impl Client {
             partial: None,
             estimate: FIRST_ESTIMATE,
             streamed: 0,
+            expected: 0,
             tracking: None,
             told: Vec::new(),
             wrote: 0,

@@ -16,9 +16,13 @@ impl Redis {
     /// Whether the large reply that begins is to be fetched again at the client's pace; it is marked then.
     pub(crate) fn must_pace(&mut self, io: &mut dyn Io, pipe: Key, pending: Pending) -> bool {
         let Owner::Client(key, seq) = pending.owner else { return false };
-        let (Some(client), Some(connection)) = (self.clients.get(key), self.pipes.get_mut(pipe)) else { return false };
-        let unread = io.backlog(key) + client.ring.held;
-        let much = unread as u64 > limits::MAX_OUTSTANDING || connection.scan.announced() > limits::MAX_UNPACED;
+        let (Some(client), Some(connection)) = (self.clients.get_mut(key), self.pipes.get_mut(pipe)) else { return false };
+        if client.ring.len() <= 1 {
+            client.expected = 0; // what was to come when its connection broke
+        }
+        let announced = connection.scan.announced();
+        let unread = (io.backlog(key) + client.ring.held) as u64 + client.expected;
+        let much = unread > limits::MAX_OUTSTANDING || announced > limits::MAX_UNPACED;
         let may = pending.repeatable
             && pending.kept > 0
             && !pending.leased
@@ -30,6 +34,9 @@ impl Redis {
         {
             front.discard = true;
             return true;
+        }
+        if !pending.leased {
+            client.expected += announced;
         }
         false
     }

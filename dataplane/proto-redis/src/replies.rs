@@ -142,6 +142,9 @@ impl Redis {
         if pending.discard || (first && !done && self.must_pace(io, key, pending)) {
             return self.discard(io, key, client, done);
         }
+        if !first && let Some(client) = self.clients.get_mut(client) {
+            client.expected = client.expected.saturating_sub(piece.len() as u64);
+        }
         let mut piece = piece;
         if pending.near != Mark::None {
             match self.near_piece(io, key, pending, piece, first, done) {

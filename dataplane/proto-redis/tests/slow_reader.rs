@@ -12,6 +12,10 @@ const REPLY: usize = 4 * 1024 * 1024;
 const PIECE: usize = 128 * 1024;
 
 fn started() -> (Sim, Key) {
+    started_with(SLOTS)
+}
+
+fn started_with(slots: &[u8]) -> (Sim, Key) {
     let cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
     let listener =
         ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None, key_stats: None, mirror: None };
@@ -20,7 +24,7 @@ fn started() -> (Sim, Key) {
     let server = sim.dials()[0];
     sim.accept(server);
     sim.take(server);
-    sim.send(server, SLOTS);
+    sim.send(server, slots);
     (sim, server)
 }
 
@@ -75,6 +79,37 @@ fn large_replies_wait_in_the_node_until_the_client_reads() {
     sim.send(slow, b"GET c\r\n");
     sim.advance(MILLIS);
     assert_eq!(sim.take(shared), b"*2\r\n$3\r\nGET\r\n$1\r\nc\r\n");
+}
+
+#[test]
+fn large_replies_of_several_nodes_do_not_come_at_once() {
+    // Two masters, and a key of each: a is in slot 15495, b in slot 3300.
+    const TWO: &[u8] = b"*2\r\n*3\r\n:0\r\n:8191\r\n*2\r\n$9\r\n127.0.0.1\r\n:7001\r\n*3\r\n:8192\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:7002\r\n";
+    let (mut sim, first) = started_with(TWO);
+    let slow = sim.connect("cache");
+    sim.send(slow, b"GET a\r\nGET b\r\n");
+    let second = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
+    sim.accept(second);
+    for server in [first, second] {
+        assert!(sim.take(server).starts_with(b"*2\r\n$3\r\nGET\r\n"));
+    }
+    // Both begin before either is here.
+    let (a, b) = (reply(b'a'), reply(b'b'));
+    for at in (0..a.len()).step_by(PIECE) {
+        for (server, bytes) in [(second, &a), (first, &b)] {
+            sim.send(server, &bytes[at..(at + PIECE).min(bytes.len())]);
+        }
+    }
+    assert_eq!(sim.take(slow), a);
+    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
+    sim.accept(lane);
+    assert_eq!(sim.take(lane), b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n", "thrown away, and asked again in its turn");
+    let (mut at, mut received) = (0, Vec::new());
+    while at < b.len() {
+        send(&mut sim, lane, &b, &mut at);
+        received.extend(sim.take(slow));
+    }
+    assert!(received == b);
 }
 
 #[test]

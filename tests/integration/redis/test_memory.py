@@ -1,8 +1,9 @@
-"""What clients that say nothing cost."""
+"""What clients cost that say nothing, or do not read."""
 
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -10,7 +11,7 @@ import psutil
 
 from mesh_core.lab import RedisCluster, ports
 from tests.integration.process import Sidecar
-from tests.integration.redis.conftest import objects
+from tests.integration.redis.conftest import connect, objects
 
 CLIENTS = 2000
 KIB = 1024
@@ -41,3 +42,35 @@ def test_two_thousand_idle_clients_cost_little(sidecar: Callable[..., Sidecar], 
         after = process.memory_info().rss
     assert after - before <= CLIENTS * EACH
     assert after <= WHOLE
+
+
+REPLY = 4 * KIB * KIB
+REPLIES = 60
+WATCHED_S = 2.0
+
+
+def test_sixty_large_replies_that_nobody_reads_cost_about_one(sidecar: Callable[..., Sidecar], redis_cluster: RedisCluster) -> None:
+    port = ports.free()
+    process = psutil.Process(sidecar(objects(redis_cluster.addresses, port)).pid)
+    client = connect(port)
+    names = [f"large:{number}" for number in range(3)]
+    for name in names:
+        client.set(name, "x" * REPLY)
+    before = process.memory_info().rss
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * KIB)
+        slow.connect(("127.0.0.1", port))
+        slow.sendall(b"".join(f"GET {names[number % 3]}\r\n".encode() for number in range(REPLIES)))
+        peak, deadline = 0, time.monotonic() + WATCHED_S
+        while time.monotonic() < deadline:
+            peak = max(peak, process.memory_info().rss)
+        left = REPLIES * (REPLY + len(f"${REPLY}\r\n\r\n"))
+        while left:
+            left -= len(slow.recv(64 * KIB))
+            peak = max(peak, process.memory_info().rss) if left % (64 * KIB) == 0 else peak
+        # All bytes came; then nothing of them is kept.
+        assert client.ping()
+        after = process.memory_info().rss
+    client.delete(*names)
+    assert peak - before <= REPLY + 2 * KIB * KIB
+    assert after - before <= 3 * KIB * KIB
