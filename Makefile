@@ -52,8 +52,9 @@ bench: $(VENV)/.built-release ## the ladder and the peers; ROUNDS rounds, about 
 conformance-postgres: servers build ## real clients' own test suites, directly and through a sidecar; SUITES="asyncpg django ..." for some of them
 	$(BIN)/python -m tests.conformance.postgres $(SUITES)
 
-conformance-redis: servers build ## redis-py's own test suite, on one server and through a sidecar before a cluster; SUITES="redis-py-resp3" for one of them
+conformance-redis: servers build ## redis-py's own test suite, on one server and through a sidecar before a cluster; then clients of other languages; SUITES="redis-py-resp3" for one of them
 	$(BIN)/python -m tests.conformance.redis $(SUITES)
+	$(if $(SUITES),,$(BIN)/python -m tests.conformance.redis.clients)
 
 servers: ## the servers of the tests that PyPI does not have (Debian, as root)
 	.ci/servers test

@@ -1,0 +1,30 @@
+// What an ordinary ioredis client sees.
+import Redis from "ioredis";
+
+const options = { port: Number(process.argv[2]), maxRetriesPerRequest: 0 };
+const redis = new Redis(options);
+const show = (name, value) => console.log(name, JSON.stringify(value));
+await redis.flushall();
+show("set", await redis.set("a", "1"));
+show("mset", await redis.mset("b", "2", "c", "3"));
+show("mget", await redis.mget("a", "b", "c", "none"));
+show("pipeline", await redis.pipeline().incr("a").get("b").hset("h", "f", "v").hgetall("h").exec());
+show("multi", await redis.multi().incr("{t}x").get("{t}x").exec());
+show("eval", await redis.eval("return redis.call('get', KEYS[1]) .. ARGV[1]", 1, "c", "!"));
+await redis.sadd("s1", "x", "y");
+await redis.sadd("s2", "y", "z");
+show("sinter", await redis.sinter("s1", "s2"));
+const scanned = [];
+for await (const keys of redis.scanStream({ count: 100 })) scanned.push(...keys);
+show("scan", [...new Set(scanned)].sort());
+const other = new Redis(options);
+const popped = other.blpop("list", "other", 5);
+await redis.rpush("list", "pushed");
+show("blpop", await popped);
+const subscriber = new Redis(options);
+await subscriber.subscribe("news");
+const heard = new Promise((resolve) => subscriber.on("message", (channel, message) => resolve([channel, message])));
+show("publish", await redis.publish("news", "hello"));
+show("message", await heard);
+show("error", await redis.lpush("a", "x").catch((error) => error.message));
+for (const one of [redis, other, subscriber]) one.disconnect();
