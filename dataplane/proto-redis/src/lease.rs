@@ -1,13 +1,14 @@
 //! Connections that belong to one client for a while: for WATCH until EXEC, for a blocking command until its reply, for subscriptions
 //! until the last is gone. They come from the node's idle ones and go back there; what a client might have left on one is undone first.
 
+use crate::asks::Asks;
 use crate::client::Wait;
 use crate::cluster::Reason;
 use crate::frame::Frame;
 use crate::limits;
 use crate::machine::{Redis, Step};
 use crate::pipe::{Owner, Pending, Pipe, State, To};
-use crate::replies::{ASKING, Asks};
+use crate::replies::ASKING;
 use crate::ring::Kind;
 use crate::table::Command;
 use crate::topology;

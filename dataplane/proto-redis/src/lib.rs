@@ -20,6 +20,7 @@
 
 mod access;
 pub mod action;
+mod asks;
 mod client;
 mod client_command;
 mod client_list;
