@@ -45,7 +45,7 @@ check: build ## what can drift: the stub of the extension, the documentation's l
 fuzz: ## every fuzz target for SECONDS
 	dataplane/fuzz/run $(SECONDS)
 
-bench: $(VENV)/.built-release ## the ladder and the peers; ROUNDS rounds, about 12 minutes
+bench: $(VENV)/.built-release ## the ladder and the peers; ROUNDS rounds, a quarter of an hour
 	.ci/servers bench
 	$(BIN)/python -m tests.bench --rounds $(ROUNDS)
 
