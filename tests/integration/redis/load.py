@@ -4,7 +4,7 @@ import itertools
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import redis
@@ -192,70 +192,74 @@ class Optimistic(Loop):
         return [] if value == str(self.confirmed) else [f"{self.key} is {value} after {self.confirmed} transactions"]
 
 
-class Queue(Loop):
-    """RPUSH by this client, BLPOP by another, which has it all in order."""
+class Handover(Loop):
+    """This client says numbers and another hears them: all, in order."""
 
-    def __init__(self, connect: Callable[[], redis.Redis], key: str) -> None:
+    def __init__(self, key: str) -> None:
         super().__init__()
-        self.key, self.taken, self.pushed = key, [], 0  # type: ignore[var-annotated]
-        self.consumer = threading.Thread(target=self._consume, args=(connect(),))
-
-    def _consume(self, client: redis.Redis) -> None:
-        while True:
-            try:
-                item = client.blpop([self.key], 30)
-            except redis.RedisError as error:
-                self.errors.append(f"BLPOP: {error!r}")
-                continue
-            if item is None or item[1] == "end":  # type: ignore[index]
-                return
-            self.taken.append(int(item[1]))  # type: ignore[index]
-
-    def run(self, client: redis.Redis, stopped: threading.Event) -> None:
-        self.consumer.start()
-        super().run(client, stopped)
-        client.rpush(self.key, "end")
-        self.consumer.join()
-
-    def step(self, client: redis.Redis, number: int) -> None:
-        client.rpush(self.key, number)
-        self.pushed = number + 1
-
-    def wrong(self, client: redis.Redis) -> list[str]:
-        return [] if self.taken == list(range(self.pushed)) else [f"{self.key}: {self.pushed} pushed, taken {self.taken}"]
-
-
-class Messages(Loop):
-    """PUBLISH by this client, received by another, which has them all in order."""
-
-    def __init__(self, connect: Callable[[], redis.Redis], channel: str) -> None:
-        super().__init__()
-        self.key, self.sent = channel, 0
-        self.received: list[int] = []
-        self.subscriber = connect().pubsub()
-        self.subscriber.subscribe(channel)
-        self.subscriber.get_message(timeout=20)
+        self.key, self.said = key, 0
+        self.heard: list[int] = []
         self.listener = threading.Thread(target=self._listen)
 
+    @abstractmethod
+    def say(self, client: redis.Redis, what: int | str) -> None: ...
+
+    @abstractmethod
+    def hear(self) -> Iterator[str]: ...
+
     def _listen(self) -> None:
-        for message in self.subscriber.listen():
-            if message["type"] == "message":
-                if message["data"] == "end":
-                    return
-                self.received.append(int(message["data"]))
+        self.heard.extend(int(what) for what in itertools.takewhile(lambda what: what != "end", self.hear()))
 
     def run(self, client: redis.Redis, stopped: threading.Event) -> None:
         self.listener.start()
         super().run(client, stopped)
-        client.publish(self.key, "end")
+        self.say(client, "end")
         self.listener.join()
 
     def step(self, client: redis.Redis, number: int) -> None:
-        client.publish(self.key, number)
-        self.sent = number + 1
+        self.say(client, number)
+        self.said = number + 1
 
     def wrong(self, client: redis.Redis) -> list[str]:
-        return [] if self.received == list(range(self.sent)) else [f"{self.key}: {self.sent} sent, received {self.received}"]
+        return [] if self.heard == list(range(self.said)) else [f"{self.key}: {self.said} said, heard {self.heard}"]
+
+
+class Queue(Handover):
+    """RPUSH by this client, BLPOP by another."""
+
+    def __init__(self, connect: Callable[[], redis.Redis], key: str) -> None:
+        super().__init__(key)
+        self.consumer = connect()
+
+    def say(self, client: redis.Redis, what: int | str) -> None:
+        client.rpush(self.key, what)
+
+    def hear(self) -> Iterator[str]:
+        while True:
+            try:
+                item: Any = self.consumer.blpop([self.key], 30)
+            except redis.RedisError as error:
+                self.errors.append(f"BLPOP: {error!r}")
+                continue
+            if item is None:
+                return
+            yield item[1]
+
+
+class Messages(Handover):
+    """PUBLISH by this client, received by another."""
+
+    def __init__(self, connect: Callable[[], redis.Redis], channel: str) -> None:
+        super().__init__(channel)
+        self.subscriber = connect().pubsub()
+        self.subscriber.subscribe(channel)
+        self.subscriber.get_message(timeout=20)
+
+    def say(self, client: redis.Redis, what: int | str) -> None:
+        client.publish(self.key, what)
+
+    def hear(self) -> Iterator[str]:
+        return (message["data"] for message in self.subscriber.listen() if message["type"] == "message")
 
 
 def of_every_kind(connect: Callable[[], redis.Redis]) -> list[Loop]:
