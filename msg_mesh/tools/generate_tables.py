@@ -7,7 +7,8 @@ The schemas are `common/message/*.json` inside the kafka-clients jar, as Maven f
 
 For every API that a broker serves, every version and both directions, the table holds a skip program: how to pass over a message by its
 lengths, with marks at the fields that rules care about (`INTEREST`). `walk.rs` interprets it and `table.rs` documents the words; the two
-and this file change together. A broker address in a place that is not listed here stops the generator: a new Kafka cannot leak silently.
+and this file change together. A broker address in a place that is not listed here stops the generator, and so does a string that is neither
+marked nor known to hold no name (`PLAIN`): a new Kafka cannot leak silently.
 """
 
 import json
@@ -23,6 +24,8 @@ OPS = {"END": 0, "SKIP": 1, "VALUE": 2, "STRING": 3, "BYTES": 4, "ARRAY": 5, "OP
 INTERESTS = """
     NONE NODE_ID HOST PORT TOPIC TOPIC_ID ERROR ERROR_MESSAGE THROTTLE ACKS GROUP TRANSACTIONAL_ID RECORDS TOPICS NODES API_KEYS
     API_KEY API_MIN API_MAX TAIL_TAGS FETCH_EPOCH MECHANISM AUTH_BYTES RESOURCE_TYPE RESOURCE_NAME FETCH_SESSION
+    GROUPS TRANSACTIONS NAMES KEY_TYPE COORDINATOR_KEY PROTOCOL_TYPE SUBSCRIPTION ASSIGNMENT TOPIC_REGEX TRANSACTION_REGEX CLUSTER_ID TEXT
+    ACL_TYPE ACL_NAME ACL_PATTERN ACLS RESULTS CONFIG_NAME CONFIG_VALUE CONFIGS LOG_DIR MAX_BYTES LAST_TAGS
 """
 INTEREST = {name: number for number, name in enumerate(INTERESTS.split())}
 FIXED = {"bool": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "int64": 8, "float64": 8, "uuid": 16}
@@ -33,7 +36,66 @@ ADDRESSES |= {78: {"NodeEndpoints"}, 79: {"NodeEndpoints"}}
 # A Host that is no broker's: the client host pattern of an ACL, a Streams application's own endpoint.
 NOT_BROKERS = {29, 30, 31, 88, 89}
 # Configuration APIs name a topic by type and name.
-RESOURCES = {32, 33, 44}
+RESOURCES = {32, 33, 44, 74}
+RESOURCE_PLACES = {"Resources.", "Results.", "Responses.", "ConfigResources."}
+# Messages with records and names in turn: what their names grow by is made up for in the tags at their end.
+LAST_TAGS = {(0, "request"), (1, "response")}
+
+# Names that the schemas do not call so (no `entityType`), and what says how they are to be read.
+PLACES = {
+    (10, "request"): {"Key": "COORDINATOR_KEY", "CoordinatorKeys": "COORDINATOR_KEY", "KeyType": "KEY_TYPE"},
+    (10, "response"): {"Coordinators.Key": "COORDINATOR_KEY"},
+    (11, "request"): {"ProtocolType": "PROTOCOL_TYPE", "Protocols.Metadata": "SUBSCRIPTION"},
+    (11, "response"): {"ProtocolType": "PROTOCOL_TYPE", "Members.Metadata": "SUBSCRIPTION"},
+    (14, "request"): {"ProtocolType": "PROTOCOL_TYPE", "Assignments.Assignment": "ASSIGNMENT"},
+    (14, "response"): {"ProtocolType": "PROTOCOL_TYPE", "Assignment": "ASSIGNMENT"},
+    (15, "response"): {
+        "Groups.ProtocolType": "PROTOCOL_TYPE",
+        "Groups.Members.MemberMetadata": "SUBSCRIPTION",
+        "Groups.Members.MemberAssignment": "ASSIGNMENT",
+    },
+    (29, "request"): {"ResourceTypeFilter": "ACL_TYPE", "ResourceNameFilter": "ACL_NAME", "PatternTypeFilter": "ACL_PATTERN"},
+    (29, "response"): {"Resources.ResourceType": "ACL_TYPE", "Resources.ResourceName": "ACL_NAME", "Resources.PatternType": "ACL_PATTERN"},
+    (30, "request"): {
+        "Creations.ResourceType": "ACL_TYPE",
+        "Creations.ResourceName": "ACL_NAME",
+        "Creations.ResourcePatternType": "ACL_PATTERN",
+    },
+    (31, "request"): {
+        "Filters.ResourceTypeFilter": "ACL_TYPE",
+        "Filters.ResourceNameFilter": "ACL_NAME",
+        "Filters.PatternTypeFilter": "ACL_PATTERN",
+    },
+    (31, "response"): {
+        "FilterResults.MatchingAcls.ResourceType": "ACL_TYPE",
+        "FilterResults.MatchingAcls.ResourceName": "ACL_NAME",
+        "FilterResults.MatchingAcls.PatternType": "ACL_PATTERN",
+    },
+    (1, "request"): {"MaxBytes": "MAX_BYTES"},
+    (3, "response"): {"ClusterId": "CLUSTER_ID"},
+    (32, "response"): {"Results.Configs.Name": "CONFIG_NAME", "Results.Configs.Value": "CONFIG_VALUE"},
+    (35, "response"): {"Results.LogDir": "LOG_DIR"},
+    (60, "response"): {"ClusterId": "CLUSTER_ID"},
+    (66, "request"): {"TransactionalIdPattern": "TRANSACTION_REGEX"},
+    (68, "request"): {"SubscribedTopicRegex": "TOPIC_REGEX"},
+    (69, "response"): {"Groups.Members.SubscribedTopicRegex": "TOPIC_REGEX"},
+    (80, "request"): {"ClusterId": "CLUSTER_ID"},
+    (81, "request"): {"ClusterId": "CLUSTER_ID"},
+    (88, "request"): {"Topology.Subtopologies.SourceTopicRegex": "TOPIC_REGEX"},
+}
+PLACES |= {(key, "request"): {"GroupId": "GROUP"} for key in range(83, 88)}
+FREE_TEXT = {"BatchIndexErrorMessage", "AcknowledgeErrorMessage", "StatusDetail"}
+# Strings and bytes that hold no name of a topic, group, transaction or cluster, by the ends of their paths.
+PLAIN = """
+    MemberId GroupInstanceId InstanceId RackId Rack Reason CommittedMetadata Partitions.Metadata ProtocolName Protocols.Name Leader GroupState
+    ProtocolData ClientId ClientHost StatesFilter TypesFilter GroupType Mechanisms ClientSoftwareName ClientSoftwareVersion SupportedFeatures.Name
+    FinalizedFeatures.Name Configs.Name Configs.Value PrincipalFilter HostFilter Principal Host ConfigurationKeys Synonyms.Name Synonyms.Value
+    Documentation Dirs.Path AuthBytes OwnerPrincipalType OwnerPrincipalName PrincipalType PrincipalName TokenRequesterPrincipalType
+    TokenRequesterPrincipalName TokenId Hmac EntityType EntityName Components.Match Values.Key Ops.Key Users.Name User Deletions.Name
+    Upsertions.Name Salt SaltedPassword Listeners.Name Feature TransactionState StateFilters UnknownStateFilters AssignorName ServerAssignor
+    RequestedMetrics Metrics SubtopologyId TopicConfigs.Key TopicConfigs.Value ProcessId ClientTags.Key ClientTags.Value
+    FetchRequest.ClusterId ListGroupsResponse.Groups.ProtocolType
+"""
 
 BY_NAME = {
     ("request", "Acks"): "ACKS",
@@ -46,6 +108,9 @@ BY_NAME = {
     ("response", "ThrottleTimeMs"): "THROTTLE",
 }
 ONLY_OF = {"Acks": 0, "SessionId": 1, "SessionEpoch": 1}
+# What an array is called whose elements bear such a mark; the first that fits.
+ELEMENTS = {"API_KEY": "API_KEYS", "HOST": "NODES", "TOPIC": "TOPICS", "TOPIC_ID": "TOPICS", "RESOURCE_NAME": "TOPICS"}
+ELEMENTS |= {"GROUP": "GROUPS", "TRANSACTIONAL_ID": "TRANSACTIONS", "ACL_NAME": "ACLS", "CONFIG_NAME": "CONFIGS"}
 BY_ENTITY = {"topicName": "TOPIC", "groupId": "GROUP", "transactionalId": "TRANSACTIONAL_ID"}
 
 
@@ -100,7 +165,8 @@ class Message:
         if tagged:
             words.append(word("TAIL"))
         if version in self.flexible:
-            words += self.tags(fields, version, "", "NONE" if tail is None else "TAIL_TAGS")
+            last = "LAST_TAGS" if (self.key, self.direction) in LAST_TAGS else "NONE"
+            words += self.tags(fields, version, "", last if tail is None else "TAIL_TAGS")
         return [*merge_skips(words), word("END")]
 
     def is_endpoints(self, field: dict) -> bool:
@@ -123,7 +189,7 @@ class Message:
             if not self.is_tagged(field, version):
                 continue
             body = merge_skips(self.field(field, version, path))
-            if any(one >> 16 & 255 for one in body) and interest != "NONE":
+            if any(one >> 16 & 255 for one in body) and interest == "TAIL_TAGS":
                 entries += [field["tag"] << 16 | len(body), *body]
         return [word("TAGS", interest, len(entries)), *entries]
 
@@ -147,7 +213,8 @@ class Message:
         inner = path + field["name"] + "."
         if kind in FIXED or kind == "string":
             body = self.field({**field, "type": kind}, version, path)
-            return [word("ARRAY", arg=len(body) << 1 | compact), *body]
+            names = "NAMES" if kind == "string" and interest != "NONE" else "NONE"
+            return [word("ARRAY", names, len(body) << 1 | compact), *body]
         fields = self.fields_of(field, kind)
         body = self.struct(fields, version, inner)
         return [word("ARRAY", self.elements(fields, version, inner), len(body) << 1 | compact), *body]
@@ -158,10 +225,10 @@ class Message:
     def elements(self, fields: list[dict], version: int, path: str) -> str:
         """What an element stands for, by the marks that it bears itself."""
         marks = {self.interest(field, path) for field in fields if version in Versions.of(field["versions"])}
-        for mark, elements in (("API_KEY", "API_KEYS"), ("HOST", "NODES"), ("TOPIC", "TOPICS"), ("TOPIC_ID", "TOPICS"), ("RESOURCE_NAME", "TOPICS")):
+        for mark, elements in ELEMENTS.items():
             if mark in marks:
                 return elements
-        return "NONE"
+        return "RESULTS" if self.direction == "response" and self.key in (30, 31) else "NONE"
 
     def interest(self, field: dict, path: str) -> str:
         name, kind = field["name"], field["type"].removeprefix("[]")
@@ -173,9 +240,20 @@ class Message:
             return "TOPIC_ID"
         if kind == "records":
             return "RECORDS"
-        if self.key in RESOURCES and name in ("ResourceType", "ResourceName") and path in ("Resources.", "Results.", "Responses."):
+        if self.key in RESOURCES and name in ("ResourceType", "ResourceName") and path in RESOURCE_PLACES:
             return "RESOURCE_TYPE" if name == "ResourceType" else "RESOURCE_NAME"
-        return self.response_interest(name, kind, path) if self.direction == "response" else "NONE"
+        if path + name in PLACES.get((self.key, self.direction), {}):
+            return PLACES[self.key, self.direction][path + name]
+        if name in FREE_TEXT:
+            return "TEXT"
+        interest = self.response_interest(name, kind, path) if self.direction == "response" else "NONE"
+        if interest == "NONE" and kind in ("string", "bytes") and not self.is_plain(path + name):
+            raise ValueError(f"API {self.key}: {path}{name} may hold a name; list it in PLACES or PLAIN")
+        return interest
+
+    def is_plain(self, path: str) -> bool:
+        whole = f"{self.schema['name']}.{path}"
+        return any(whole == plain or whole.endswith("." + plain) for plain in PLAIN.split())
 
     def response_interest(self, name: str, kind: str, path: str) -> str:
         if name == "ErrorCode" and kind == "int16":

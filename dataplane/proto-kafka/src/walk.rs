@@ -8,8 +8,12 @@ use crate::table::Api;
 use crate::tables::{self, interest};
 use std::fmt;
 
-/// The longest marked field: a topic or a group is at most 249 or 32,767 bytes, a SASL token 64 KiB in the brokers' own default.
+/// The longest marked field: a topic or a group is at most 249 or 32,767 bytes.
 pub const MAX_VALUE: u64 = 64 * 1024;
+
+/// The longest marked run of bytes: the leader of a group assigns 100,000 partitions by names of topics in one. Only messages that are held
+/// bear such marks.
+pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Levels of nesting: the deepest schema (AlterPartitionReassignments in a transaction's topics) has 5; a table with more fails its test.
 const MAX_DEPTH: usize = 10;
@@ -215,8 +219,8 @@ impl Walk {
         if interest == interest::NONE || interest == interest::RECORDS {
             return self.run(whole).map(Some);
         }
-        if whole > MAX_VALUE {
-            return Err(Malformed("a name exceeds 64 KiB"));
+        if whole > if long { MAX_BYTES } else { MAX_VALUE } {
+            return Err(Malformed("a name exceeds 64 KiB, or bytes exceed 32 MiB"));
         }
         let Some(bytes) = self.take(bytes, whole as usize)? else { return Ok(Some(Step::Need)) };
         self.pc += 1;

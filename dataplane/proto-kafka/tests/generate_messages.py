@@ -3,8 +3,8 @@
     python -m venv /tmp/kio && /tmp/kio/bin/pip install kio==0.6.5
     /tmp/kio/bin/python dataplane/proto-kafka/tests/generate_messages.py
 
-A line: API key, version, `request` or `response`, the body in hex, then what is in it, in order: hosts, topics, topic ids, error codes;
-`-` for none. The seed is fixed, so that a new run with the same kio changes nothing.
+A line: API key, version, `request` or `response`, the body in hex, then what is in it, in order: hosts, topics, topic ids, error codes,
+groups, transactional ids; `-` for none. The seed is fixed, so that a new run with the same kio changes nothing.
 """
 
 import datetime
@@ -38,9 +38,11 @@ class Found:
         self.topics: list[str] = []
         self.ids: list[str] = []
         self.errors: list[str] = []
+        self.groups: list[str] = []
+        self.transactions: list[str] = []
 
     def columns(self) -> str:
-        return " ".join(",".join(column) or "-" for column in (self.hosts, self.topics, self.ids, self.errors))
+        return " ".join(",".join(column) or "-" for column in vars(self).values())
 
 
 def primitive(kind: str):
@@ -82,6 +84,10 @@ def build(hint, field, found: Found):
         found.hosts.append(value)
     elif hint.__name__ == "TopicName":
         found.topics.append(value)
+    elif hint.__name__ == "GroupId" or field.name == "group_id":
+        found.groups.append(value)
+    elif hint.__name__ == "TransactionalId":
+        found.transactions.append(value)
     elif field.name in ("topic_id", "topic_ids"):
         found.ids.append(value.hex)
     elif field.name == "error_code":

@@ -9,6 +9,8 @@ struct Expected<'a> {
     topics: &'a str,
     ids: &'a str,
     errors: &'a str,
+    groups: &'a str,
+    transactions: &'a str,
 }
 
 #[derive(Default)]
@@ -17,6 +19,8 @@ struct Found {
     topics: Vec<String>,
     ids: Vec<String>,
     errors: Vec<String>,
+    groups: Vec<String>,
+    transactions: Vec<String>,
 }
 
 fn unhex(hex: &str) -> Vec<u8> {
@@ -42,6 +46,8 @@ fn check(key: i16, version: i16, response: bool, body: &[u8], expected: &Expecte
         match seen.interest {
             interest::HOST => found.hosts.push(name()),
             interest::TOPIC if !name().is_empty() => found.topics.push(name()),
+            interest::GROUP if !name().is_empty() => found.groups.push(name()),
+            interest::TRANSACTIONAL_ID if !name().is_empty() => found.transactions.push(name()),
             interest::TOPIC_ID => found.ids.push(seen.bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
             interest::ERROR => found.errors.push(i16::from_be_bytes([seen.bytes[0], seen.bytes[1]]).to_string()),
             _ => {}
@@ -50,6 +56,8 @@ fn check(key: i16, version: i16, response: bool, body: &[u8], expected: &Expecte
     assert_eq!(walked, Ok(()), "{what}");
     assert_eq!(column(&found.hosts), expected.hosts, "hosts of {what}");
     assert_eq!(column(&found.topics), expected.topics, "topics of {what}");
+    assert_eq!(column(&found.groups), expected.groups, "groups of {what}");
+    assert_eq!(column(&found.transactions), expected.transactions, "transactional ids of {what}");
     found.ids.retain(|id| id.bytes().any(|byte| byte != b'0'));
     assert_eq!(column(&found.ids), expected.ids, "topic ids of {what}");
     if response {
@@ -66,8 +74,8 @@ fn every_message_of_an_independent_codec_is_walked_exactly() {
     let mut checked = 0;
     for line in include_str!("messages.txt").lines().filter(|line| !line.starts_with('#')) {
         let columns: Vec<&str> = line.split(' ').collect();
-        let [key, version, direction, body, hosts, topics, ids, errors] = columns[..] else { panic!("{line}") };
-        let expected = Expected { hosts, topics, ids, errors };
+        let [key, version, direction, body, hosts, topics, ids, errors, groups, transactions] = columns[..] else { panic!("{line}") };
+        let expected = Expected { hosts, topics, ids, errors, groups, transactions };
         let response = direction == "response";
         checked += usize::from(check(key.parse().unwrap(), version.parse().unwrap(), response, &unhex(body), &expected));
     }
