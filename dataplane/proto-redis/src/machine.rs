@@ -12,7 +12,7 @@ use crate::mirror::Twins;
 use crate::monitor::Watchers;
 use crate::near::{Flights, Mark};
 use crate::pipe::Pipe;
-use crate::pubsub::TIMER_REHOME;
+use crate::rehome::TIMER_REHOME;
 use crate::rename::Renamed;
 use crate::ring::Tap;
 use crate::scripts::{self, Scripts};

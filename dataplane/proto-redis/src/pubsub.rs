@@ -5,26 +5,19 @@
 //!  key space events      at every master, which tells of its own keys; also a pattern that may mean them
 //!  a shard channel       at the master of its slot, as in every cluster
 //! ```
-//! When a master is lost or slots move, what was subscribed there is subscribed where it belongs now; the client does not notice, as on one
-//! server that was busy for a moment. If that cannot be had within the back end's deadline, the client is closed.
+//! When a master is lost or slots move, subscriptions follow ([`crate::rehome`]).
 //! Source: <https://redis.io/docs/latest/develop/interact/pubsub/>.
 
 use crate::client::Client;
-use crate::cluster::NOBODY;
 use crate::frame::{Frame, number};
 use crate::limits;
 use crate::machine::{Redis, Step};
 use crate::merge::bulk;
-use crate::slot::slot_of;
+use crate::rehome::TIMER_REHOME;
 use crate::subscriptions::{Kind, Name};
 use crate::table::Command;
 use crate::value;
-use wire::{Close, Io, Key, MILLIS, Nanos};
-
-/// The timer of a client whose subscriptions have no node.
-pub(crate) const TIMER_REHOME: u32 = 2;
-/// How often a node is looked for.
-const REHOME_EVERY: Nanos = 50 * MILLIS;
+use wire::{Close, Io, Key};
 
 /// The slot whose master has channels and patterns, and gets what is published. Nodes pass messages on to each other, but in no common order,
 /// and count the receivers of their own; on one node messages keep their order and PUBLISH answers all receivers, as on one server.
@@ -33,12 +26,12 @@ pub(crate) const SUBSCRIPTIONS: u16 = 0;
 const KEY_SPACE: &[u8] = b"__key";
 
 /// Whether every node tells of its own keys on that channel.
-fn is_key_space(channel: &[u8]) -> bool {
+pub(crate) fn is_key_space(channel: &[u8]) -> bool {
     channel.starts_with(KEY_SPACE)
 }
 
 /// Whether a pattern may mean key space channels.
-fn may_mean_key_space(pattern: &[u8]) -> bool {
+pub(crate) fn may_mean_key_space(pattern: &[u8]) -> bool {
     let special = pattern.iter().position(|byte| b"*?[\\".contains(byte)).unwrap_or(pattern.len());
     let literal = &pattern[..special];
     KEY_SPACE.starts_with(literal) || literal.starts_with(KEY_SPACE)
@@ -113,21 +106,9 @@ impl Redis {
     }
 
     /// Channels belong to the listener's own back end, whatever routes its keys have.
-    fn base_of(&self, key: Key) -> usize {
+    pub(crate) fn base_of(&self, key: Key) -> usize {
         let listener = self.clients.get(key).and_then(|client| self.listeners.get(client.listener));
         listener.and_then(Option::as_ref).map_or(usize::MAX, |listener| listener.cluster)
-    }
-
-    /// The nodes where it is heard.
-    fn homes(&self, cluster: usize, (kind, name): &Name) -> Vec<u16> {
-        let Some(Some(known)) = self.clusters.get(cluster) else { return Vec::new() };
-        let slot = match kind {
-            Kind::Channel if is_key_space(name) => return known.masters.clone(),
-            Kind::Pattern if may_mean_key_space(name) => return known.masters.clone(),
-            Kind::Channel | Kind::Pattern => SUBSCRIPTIONS,
-            Kind::Shard => slot_of(name),
-        };
-        Some(known.owner(slot)).filter(|owner| *owner != NOBODY).into_iter().collect()
     }
 
     fn want(&mut self, io: &mut dyn Io, key: Key, name: &Name) {
@@ -136,7 +117,9 @@ impl Redis {
         let homes = if known { Vec::new() } else { self.homes(self.base_of(key), name) };
         let feeds: Vec<(u16, Key)> = homes.iter().filter_map(|node| Some((*node, self.feed_of(io, key, *node)?))).collect();
         let missing = !known && (feeds.is_empty() || feeds.len() < homes.len());
+        let owner = self.owner_of_subscriptions(self.base_of(key));
         let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) else { return };
+        all.heard = all.heard.or(owner);
         let number = all.expect(name.0, Some(&name.1), true, feeds.len() + usize::from(missing && feeds.is_empty()));
         if !known {
             all.wanted.insert(name.clone(), feeds.iter().map(|(node, _)| *node).collect());
@@ -159,7 +142,7 @@ impl Redis {
         }
     }
 
-    fn ask_feed(&mut self, io: &mut dyn Io, key: Key, pipe: Key, name: &Name, subscribe: bool, number: Option<u64>) {
+    pub(crate) fn ask_feed(&mut self, io: &mut dyn Io, key: Key, pipe: Key, name: &Name, subscribe: bool, number: Option<u64>) {
         let words = [name.0.word(subscribe).to_ascii_uppercase().into_bytes(), name.1.clone()];
         if let Some(connection) = self.pipes.get_mut(pipe) {
             connection.tell(io, pipe, &value::command(&words));
@@ -170,7 +153,7 @@ impl Redis {
     }
 
     /// The client's connection to a node, made if there is none.
-    fn feed_of(&mut self, io: &mut dyn Io, key: Key, node: u16) -> Option<Key> {
+    pub(crate) fn feed_of(&mut self, io: &mut dyn Io, key: Key, node: u16) -> Option<Key> {
         let client = self.clients.get(key)?;
         let (cluster, resp) = (self.base_of(key), client.resp);
         if let Some(feed) = client.subscriptions.as_ref()?.feeds.iter().find(|feed| feed.node == node) {
@@ -243,13 +226,12 @@ impl Redis {
             return;
         }
         let channel = if word == b"pmessage" { second } else { first };
-        let owner = self.clusters.get(cluster).and_then(Option::as_ref).map_or(NOBODY, |known| known.owner(SUBSCRIPTIONS));
-        if word == b"smessage" || is_key_space(channel) || owner == node {
+        if is_key_space(channel) || all.is_heard(node, word == b"smessage", message) {
             self.push(io, key, message);
         }
     }
 
-    fn tell_confirmations(&mut self, io: &mut dyn Io, key: Key) {
+    pub(crate) fn tell_confirmations(&mut self, io: &mut dyn Io, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(all) = client.subscriptions.as_mut() else { return };
         let told = all.confirmations(client.resp);
@@ -292,84 +274,6 @@ impl Redis {
         all.waiting = ended.waiting;
         io.disarm(key, TIMER_REHOME);
         ended.feeds.into_iter().for_each(|feed| self.close_pipe(io, feed.pipe));
-    }
-
-    /// A feed is gone; whether it was one.
-    pub(crate) fn feed_lost(&mut self, io: &mut dyn Io, key: Key, pipe: Key) -> bool {
-        let all = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut());
-        if !all.is_some_and(|all| all.lose(pipe)) {
-            return false;
-        }
-        self.tell_confirmations(io, key);
-        self.homeless(io, key);
-        true
-    }
-
-    /// Something may be subscribed nowhere: a node is looked for, soon.
-    fn homeless(&mut self, io: &mut dyn Io, key: Key) {
-        let now = io.now();
-        if let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) {
-            all.homeless.get_or_insert(now);
-            io.arm(key, TIMER_REHOME, now + REHOME_EVERY);
-        }
-    }
-
-    /// Who has which slot has changed.
-    pub(crate) fn rehome_all(&mut self, io: &mut dyn Io, cluster: usize) {
-        for key in self.clients.keys() {
-            if self.clients.get(key).is_some_and(|client| client.subscriptions.is_some()) && self.base_of(key) == cluster {
-                self.rehome(io, key);
-            }
-        }
-    }
-
-    /// Subscribes what is wanted where it belongs, and no longer where it does not.
-    pub(crate) fn rehome(&mut self, io: &mut dyn Io, key: Key) {
-        let Some(client) = self.clients.get(key) else { return };
-        let (cluster, Some(all)) = (self.base_of(key), client.subscriptions.as_ref()) else { return };
-        let (since, wanted) = (all.homeless, all.wanted.clone());
-        let mut complete = true;
-        for (name, nodes) in wanted {
-            let homes = self.homes(cluster, &name);
-            complete &= !homes.is_empty();
-            let mut owed = nodes.is_empty().then(|| self.owed(key, &name)).flatten();
-            for node in homes.iter().filter(|node| !nodes.contains(node)) {
-                match self.feed_of(io, key, *node) {
-                    Some(pipe) => {
-                        self.ask_feed(io, key, pipe, &name, true, owed.take());
-                        self.note_home(key, &name, *node, true);
-                    }
-                    None => complete = false,
-                }
-            }
-            for node in nodes.iter().filter(|node| !homes.is_empty() && !homes.contains(node)) {
-                if let Some(pipe) = self.feed_of(io, key, *node) {
-                    self.ask_feed(io, key, pipe, &name, false, None);
-                }
-                self.note_home(key, &name, *node, false);
-            }
-        }
-        let deadline = self.deadline(cluster, since.unwrap_or(io.now()));
-        let Some(all) = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut()) else { return };
-        if complete {
-            all.homeless = None;
-        } else if io.now() >= deadline {
-            self.close_client(io, key, Close::Flush);
-        } else {
-            self.homeless(io, key);
-            self.refresh(io, cluster);
-        }
-    }
-
-    fn owed(&self, key: Key, name: &Name) -> Option<u64> {
-        self.clients.get(key)?.subscriptions.as_ref()?.owed(name)
-    }
-
-    fn note_home(&mut self, key: Key, name: &Name, node: u16, is_home: bool) {
-        let all = self.clients.get_mut(key).and_then(|client| client.subscriptions.as_mut());
-        let Some(nodes) = all.and_then(|all| all.wanted.get_mut(name)) else { return };
-        nodes.retain(|known| *known != node);
-        nodes.extend(is_home.then_some(node));
     }
 }
 

@@ -3,6 +3,7 @@
 //! A client has a feed, a connection of its own, to each node that its subscriptions need. Confirmations go out in the order of what was
 //! asked, each when all nodes that were asked have confirmed, with the counts of one server.
 
+use crate::copies::Copies;
 use crate::merge::{bulk, integer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::{Key, Nanos};
@@ -83,6 +84,12 @@ pub(crate) struct Subscriptions {
     pub waiting: Vec<u8>,
     /// Since when something has no node.
     pub homeless: Option<Nanos>,
+    /// The node that is heard when others have copies.
+    pub heard: Option<u16>,
+    /// Since when that moves from one node to another, and both are heard.
+    pub moving: Option<Nanos>,
+    /// What nodes have told.
+    pub copies: Copies,
 }
 
 impl Subscriptions {
@@ -150,10 +157,23 @@ impl Subscriptions {
         }
     }
 
+    /// Whether a message of which other nodes have copies is passed on.
+    pub fn is_heard(&mut self, node: u16, of_shard: bool, message: &[u8]) -> bool {
+        if self.moving.is_some() {
+            return self.copies.is_first(node, message);
+        }
+        let is_heard = of_shard || self.heard.is_none_or(|heard| heard == node);
+        if is_heard {
+            self.copies.note(node, message);
+        }
+        is_heard
+    }
+
     /// A feed is gone: what was wanted there has no node, what was asked there is not waited for.
     pub fn lose(&mut self, pipe: Key) -> bool {
         let Some(at) = self.feeds.iter().position(|feed| feed.pipe == pipe) else { return false };
         let feed = self.feeds.swap_remove(at);
+        self.copies.forget(feed.node);
         self.wanted.values_mut().for_each(|nodes| nodes.retain(|node| *node != feed.node));
         feed.asked.into_iter().for_each(|(_, _, number)| self.heard(number, None));
         true
