@@ -15,6 +15,9 @@ from mesh_core.model.secrets import UpstreamTls
 from mesh_core.model.values import Duration, ServerAddress, Spec, parse_duration_ms, parse_host_port, unix_path
 from xds.messages import message, type_url
 
+# What stands for a broker's id in a pattern of names.
+NODE = "{node}"
+
 
 class KafkaClusterSpec(Spec):
     """`bootstrap` are the brokers asked first: the others are learned from the cluster itself."""
@@ -26,19 +29,35 @@ class KafkaClusterSpec(Spec):
 
 def register(kinds: Kinds) -> None:
     kinds.add(Kind("KafkaCluster", KafkaClusterSpec, no_check, compile_cluster))
-    fields = frozenset({"tls", "broker_ports", "advertised_host"})
+    fields = frozenset({"tls", "broker_ports", "broker_hosts", "advertised_host", "advertised_port"})
     kinds.add_protocol(Protocol("kafka", "KafkaCluster", fields, compile_filter, check_listener))
 
 
 def check_listener(listener: Authored, world: World) -> Iterable[Problem]:
-    """Broker n of the cluster is reached at the n-th of the broker ports, so there must be some, and the bootstrap address is none of them."""
+    """Brokers are told apart by a port each, none of them the bootstrap address's, or by a name each."""
     spec = listener.spec
-    if spec.broker_ports is None:
-        yield listener.problem("spec.brokerPorts", "is missing", 'add brokerPorts: "FIRST-LAST"; broker n is reached at FIRST + n')
+    if spec.broker_ports is None and spec.broker_hosts is None:
+        said = 'add brokerPorts: "FIRST-LAST", where broker n is reached at FIRST + n, or brokerHosts with a name for each broker'
+        yield listener.problem("spec.brokerPorts", "is missing", said)
     elif unix_path(spec.address) is not None:
         yield listener.problem("spec.address", "is a path, and Kafka's clients are told hosts and ports", "listen on an address with a port")
+    elif spec.broker_hosts is not None:
+        yield from _named(listener)
     elif parse_host_port(spec.address).port in spec.broker_port_range:
         yield listener.problem("spec.brokerPorts", "contains the port of the listener's own address", "choose ports beside it")
+
+
+def _named(listener: Authored) -> Iterable[Problem]:
+    """The name that a client asks for is a part of TLS."""
+    spec = listener.spec
+    if spec.broker_hosts.count(NODE) != 1:
+        yield listener.problem("spec.brokerHosts", f"has {NODE} not once", f"write the brokers' names as b{NODE}.events.example")
+    if spec.broker_ports is not None:
+        yield listener.problem("spec.brokerPorts", "is for brokers without names", "keep it or brokerHosts")
+    if spec.advertised_host is not None:
+        yield listener.problem("spec.advertisedHost", "is for brokers without names", "remove it; brokerHosts is what clients are told")
+    if spec.tls is None:
+        yield listener.problem("spec.brokerHosts", "needs TLS: the name that a client asks for is a part of it", "add tls, or use brokerPorts")
 
 
 def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
@@ -54,8 +73,13 @@ def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
 
 def compile_filter(listener: Authored, world: World) -> Message:
     spec = listener.spec
-    ports = spec.broker_port_range
-    result = message("midstream.kafka.v1.KafkaProxy")(backend=spec.backend, advertised_host=spec.advertised_host or "")
-    result.broker_port_first, result.broker_port_last = ports.start, ports.stop - 1
+    result = message("midstream.kafka.v1.KafkaProxy")(
+        backend=spec.backend,
+        broker_hosts=spec.broker_hosts or "",
+        advertised_host=spec.advertised_host or "",
+        advertised_port=spec.advertised_port or 0,
+    )
+    if ports := spec.broker_port_range:
+        result.broker_port_first, result.broker_port_last = ports.start, ports.stop - 1
     set_downstream_tls(result.tls, listener, spec.tls, default_mode="required")
     return result

@@ -18,7 +18,9 @@ _OPTIONAL_FIELDS = {
     "admin_database": "adminDatabase",
     "tls": "tls",
     "broker_ports": "brokerPorts",
+    "broker_hosts": "brokerHosts",
     "advertised_host": "advertisedHost",
+    "advertised_port": "advertisedPort",
 }
 
 

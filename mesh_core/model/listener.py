@@ -27,7 +27,9 @@ class ListenerSpec(Spec):
     admin_database: str | None = None
     tls: DownstreamTls | None = None
     broker_ports: str | None = None
+    broker_hosts: str | None = None
     advertised_host: str | None = None
+    advertised_port: Annotated[int, Field(ge=1, le=MAX_PORT)] | None = None
 
     @field_validator("broker_ports")
     @classmethod

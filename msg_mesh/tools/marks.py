@@ -5,6 +5,7 @@ INTERESTS = """
     API_KEY API_MIN API_MAX TAIL_TAGS FETCH_EPOCH MECHANISM AUTH_BYTES RESOURCE_TYPE RESOURCE_NAME FETCH_SESSION
     GROUPS TRANSACTIONS NAMES KEY_TYPE COORDINATOR_KEY PROTOCOL_TYPE SUBSCRIPTION ASSIGNMENT TOPIC_REGEX TRANSACTION_REGEX CLUSTER_ID TEXT
     ACL_TYPE ACL_NAME ACL_PATTERN ACLS RESULTS CONFIG_NAME CONFIG_VALUE CONFIGS LOG_DIR MAX_BYTES LAST_TAGS
+    SENSITIVE SYNONYM_VALUE
 """
 INTEREST = {name: number for number, name in enumerate(INTERESTS.split())}
 
@@ -51,7 +52,12 @@ PLACES = {
     },
     (1, "request"): {"MaxBytes": "MAX_BYTES"},
     (3, "response"): {"ClusterId": "CLUSTER_ID"},
-    (32, "response"): {"Results.Configs.Name": "CONFIG_NAME", "Results.Configs.Value": "CONFIG_VALUE"},
+    (32, "response"): {
+        "Results.Configs.Name": "CONFIG_NAME",
+        "Results.Configs.Value": "CONFIG_VALUE",
+        "Results.Configs.IsSensitive": "SENSITIVE",
+        "Results.Configs.Synonyms.Value": "SYNONYM_VALUE",
+    },
     (35, "response"): {"Results.LogDir": "LOG_DIR"},
     (60, "response"): {"ClusterId": "CLUSTER_ID"},
     (66, "request"): {"TransactionalIdPattern": "TRANSACTION_REGEX"},

@@ -23,6 +23,7 @@ pub use context::{Compiled, Context, Endpoint, ListenerOf, Role};
 pub use secret::{Absent, Local, Resolve, Secret};
 pub use set::{Entry, Raw, Set};
 pub use settle::{Settled, settle};
+pub use tls::covers;
 
 use std::fmt;
 

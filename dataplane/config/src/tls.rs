@@ -2,12 +2,12 @@
 
 use crate::proto::midstream::core::v1::{DownstreamTls, UpstreamTls, upstream_tls};
 use crate::secret::Secret;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
 use std::sync::Arc;
 
@@ -67,6 +67,13 @@ pub fn client(tls: &UpstreamTls, ca: Option<&Secret>, pair: Option<&Pair>) -> Re
 pub fn leaf(pair: &Pair) -> Result<Vec<u8>, String> {
     let (chain, _) = parse(pair)?;
     Ok(chain.first().map(|certificate| certificate.to_vec()).unwrap_or_default())
+}
+
+/// Whether a certificate (DER) is good for a host name.
+pub fn covers(certificate: &[u8], name: &str) -> bool {
+    let certificate = CertificateDer::from(certificate);
+    let Ok(parsed) = ParsedCertificate::try_from(&certificate) else { return false };
+    ServerName::try_from(name).is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
 }
 
 fn provider() -> Arc<CryptoProvider> {

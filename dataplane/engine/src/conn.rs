@@ -237,7 +237,7 @@ mod tests {
 
     fn conn() -> Conn {
         let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let peer = Peer { remote: nobody, local: nobody, tls: false, common_name: None, alpn: None, certificate: None };
+        let peer = Peer::plain(nobody, nobody);
         let origin = Origin::Accepted(Arc::new(Label { listener: "shop".into(), family: 0, facet: 0, tls: None }));
         Conn::new(None, 0, Side::Client, Life::Open, peer, origin)
     }

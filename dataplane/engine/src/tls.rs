@@ -106,6 +106,14 @@ impl Tls {
         self.session.peer_certificates()?.first().map(|certificate| Arc::from(&**certificate))
     }
 
+    /// The name that the client asked for.
+    fn server_name(&self) -> Option<Arc<str>> {
+        match &self.session {
+            Connection::Server(session) => session.server_name().map(|name| name.to_ascii_lowercase().into()),
+            Connection::Client(_) => None,
+        }
+    }
+
     /// The name of the peer's verified certificate.
     fn common_name(&self) -> Option<Arc<str>> {
         certificate::common_name(self.session.peer_certificates()?.first()?).map(Arc::from)
@@ -184,7 +192,7 @@ impl Net {
         tls.is_shaking = false;
         let certificate = if conn.side == Side::Server { tls.certificate() } else { None };
         let alpn = tls.session.alpn_protocol().map(Arc::from);
-        conn.peer = Peer { tls: true, common_name: tls.common_name(), alpn, certificate, ..conn.peer.clone() };
+        conn.peer = Peer { tls: true, common_name: tls.common_name(), server_name: tls.server_name(), alpn, certificate, ..conn.peer.clone() };
         self.stats.tls_handshakes.add(1);
         self.disarm_own(key, Timer::Handshake);
         self.soil(key);

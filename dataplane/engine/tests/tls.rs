@@ -18,7 +18,8 @@ fn who() -> impl wire::Family + 'static {
             match what {
                 Happening::Opened(_) => {
                     let peer = io.peer(key).unwrap().clone();
-                    let text = format!("tls={} name={};", peer.tls, peer.common_name.as_deref().unwrap_or("-"));
+                    let (name, asked) = (peer.common_name.as_deref().unwrap_or("-"), peer.server_name.as_deref().unwrap_or("-"));
+                    let text = format!("tls={} name={name} asked={asked};", peer.tls);
                     io.out(key).extend_from_slice(text.as_bytes());
                 }
                 Happening::Data(_, bytes) => {
@@ -49,7 +50,7 @@ fn a_client_is_known_by_its_verified_certificate() {
     // Trusts `ours` and shows a certificate of `theirs`.
     let client = ours.client_as("localhost", &theirs, "reports");
     let mut stream = secure(connect(address), &client);
-    assert_eq!(read_n(&mut stream, 22), b"tls=true name=reports;");
+    assert_eq!(read_n(&mut stream, 38), b"tls=true name=reports asked=localhost;");
     let sent = pattern(300_000, 2);
     stream.write_all(&sent).unwrap();
     assert!(read_n(&mut stream, sent.len()) == sent);
@@ -78,11 +79,11 @@ fn another_certificate_holds_for_new_connections() {
     assert_eq!(rig.apply(0, none(), vec![listener.clone()]), []);
     let address = rig.address("l");
     let mut old = secure(connect(address), &first.client("localhost", None));
-    assert_eq!(read_n(&mut old, 16), b"tls=true name=-;");
+    assert_eq!(read_n(&mut old, 32), b"tls=true name=- asked=localhost;");
     listener.tls = Some(second.server(None));
     assert_eq!(rig.apply(0, none(), vec![listener]), []);
     let mut new = secure(connect(address), &second.client("localhost", None));
-    assert_eq!(read_n(&mut new, 16), b"tls=true name=-;");
+    assert_eq!(read_n(&mut new, 32), b"tls=true name=- asked=localhost;");
     old.write_all(b"still here").unwrap();
     assert_eq!(read_n(&mut old, 10), b"still here");
 }

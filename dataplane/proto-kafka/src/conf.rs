@@ -1,7 +1,7 @@
 //! The family's configuration: listeners, and the clusters behind them.
 
-use crate::address::Facade;
-use config::proto::midstream::core::v1::UpstreamTls;
+use crate::address::{Facade, NODE, Places};
+use config::proto::midstream::core::v1::{UpstreamTls, downstream_tls};
 use config::proto::midstream::kafka::v1::{KafkaCluster, KafkaProxy};
 use config::{Compiled, Context, Entry, Invalid, ListenerOf, types};
 use rustls_pki_types::ServerName;
@@ -23,17 +23,15 @@ pub struct KafkaConf {
     pub listeners: BTreeMap<String, Arc<Listener>>,
 }
 
-/// A listener and the range of its broker ports.
+/// A listener, and where its clients find the brokers.
 pub struct Listener {
     /// The Listener's name.
     pub name: Arc<str>,
     /// The cluster behind it.
     pub backend: Arc<Backend>,
-    /// The port of broker 0.
-    pub first: u16,
-    /// The last broker's port, inclusive.
-    pub last: u16,
-    /// What brokers are called towards clients; `None`: the address the client connected to.
+    /// The brokers' ports or names.
+    pub places: Places,
+    /// What brokers with ports are called towards clients; `None`: the address the client connected to.
     pub advertised: Option<Arc<str>>,
     /// Its filters.
     pub chain: Option<Arc<dyn Chain>>,
@@ -41,8 +39,8 @@ pub struct Listener {
 
 impl Listener {
     /// The broker addresses as a client sees them that calls us `host`.
-    pub fn facade<'a>(&self, host: &'a str) -> Facade<'a> {
-        Facade { host, first: self.first, last: self.last }
+    pub fn facade<'a>(&'a self, host: &'a str) -> Facade<'a> {
+        Facade { host, places: &self.places }
     }
 }
 
@@ -128,22 +126,60 @@ fn listener(
     let backend = backends
         .get(&filter.backend)
         .ok_or_else(|| Invalid::new("backend", format!("there is no KafkaCluster {:?} in force; add it or mend it", filter.backend)))?;
-    let (first, last) = range(filter)?;
     let own = one.address.ip().ok_or_else(|| Invalid::new("address", "is a path; Kafka's clients are told hosts and ports, give an address"))?;
     let name: Arc<str> = one.entry.name.as_str().into();
     let tls = context.tls_server(filter.tls.as_ref())?;
+    let places = places(filter, own.port())?;
+    if let Some(certificate) = context.certificate(filter.tls.as_ref())? {
+        certified(&places, &filter.broker_hosts, &certificate)?;
+    }
+    let ports = if let Places::Ports { first, last, .. } = places { Some(first..=last) } else { None };
     let bind = |facet: u32, port: u16| Bind { listener: Arc::clone(&name), facet, address: SocketAddr::new(own.ip(), port).into(), tls: tls.clone() };
-    let brokers = (first..=last).enumerate().map(|(node, port)| bind(1 + node as u32, port));
+    let brokers = ports.into_iter().flatten().enumerate().map(|(node, port)| bind(1 + node as u32, port));
     let binds = std::iter::once(bind(0, own.port())).chain(brokers).collect();
     let listener = Listener {
         name: Arc::clone(&name),
         backend: Arc::clone(backend),
-        first,
-        last,
+        places,
         advertised: (!filter.advertised_host.is_empty()).then(|| filter.advertised_host.as_str().into()),
         chain: context.chain(&one.entry.name),
     };
     Ok((listener, binds))
+}
+
+fn places(filter: &KafkaProxy, own: u16) -> Result<Places, Invalid> {
+    let told = u16::try_from(filter.advertised_port)
+        .map_err(|_| Invalid::new("advertised_port", format!("{} is no port: give one from 1 to 65535", filter.advertised_port)))?;
+    if filter.broker_hosts.is_empty() {
+        let (first, last) = range(filter)?;
+        let told = if told == 0 { first } else { told };
+        if told.checked_add(last - first).is_none() {
+            return Err(Invalid::new("advertised_port", format!("{told} leaves no ports for {first}-{last} below 65536; choose a lower one")));
+        }
+        return Ok(Places::Ports { first, last, told });
+    }
+    let invalid = |reason: String| Invalid::new("broker_hosts", reason);
+    if filter.broker_port_first != 0 || filter.broker_port_last != 0 {
+        return Err(invalid("stands beside broker ports; brokers are told apart by names or by ports".into()));
+    }
+    if filter.tls.as_ref().is_none_or(|tls| tls.mode() != downstream_tls::Mode::Required) {
+        return Err(invalid("needs TLS, as the name that a client asks for is a part of it; require it, or give broker ports".into()));
+    }
+    let places = Places::names(&filter.broker_hosts, if told == 0 { own } else { told });
+    let is_host = |places: &Places| ServerName::try_from(places.name_of(i32::MAX).unwrap_or_default()).is_ok();
+    places.filter(is_host).ok_or_else(|| {
+        invalid(format!("{:?} is no pattern of host names: {NODE} stands in it once, as in b{NODE}.events.example", filter.broker_hosts))
+    })
+}
+
+/// Clients check the names that they are told against the certificate: one that is good for none of them would fail every client.
+fn certified(places: &Places, pattern: &str, certificate: &[u8]) -> Result<(), Invalid> {
+    let mut names = (0..MAX_BROKER_PORTS as i32).map_while(|node| places.name_of(node)).peekable();
+    if names.peek().is_some() && !names.any(|name| config::covers(certificate, &name)) {
+        let reason = format!("the certificate is good for none of {pattern}; have one issued for the brokers' names, or for a wildcard over them");
+        return Err(Invalid::new("broker_hosts", reason));
+    }
+    Ok(())
 }
 
 fn range(filter: &KafkaProxy) -> Result<(u16, u16), Invalid> {
@@ -183,9 +219,15 @@ fn claim(taken: &mut BTreeMap<Address, String>, one: &ListenerOf<KafkaProxy>, wa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use config::proto::midstream::core::v1::DownstreamTls;
 
     fn ports(first: u32, last: u32) -> KafkaProxy {
         KafkaProxy { broker_port_first: first, broker_port_last: last, ..KafkaProxy::default() }
+    }
+
+    fn names(pattern: &str) -> KafkaProxy {
+        let tls = DownstreamTls { mode: downstream_tls::Mode::Required.into(), ..DownstreamTls::default() };
+        KafkaProxy { broker_hosts: pattern.into(), tls: Some(tls), ..KafkaProxy::default() }
     }
 
     fn one(name: &str) -> ListenerOf<KafkaProxy> {
@@ -203,6 +245,31 @@ mod tests {
         assert_eq!(range(&ports(0, 9100)).unwrap_err().field, "broker_port_first");
         for (first, last) in [(9100, 9099), (9100, 70_000), (9100, 20_000)] {
             assert_eq!(range(&ports(first, last)).unwrap_err().field, "broker_port_last", "{first}-{last}");
+        }
+    }
+
+    #[test]
+    fn behind_a_nat_the_ports_told_are_others() {
+        assert_eq!(places(&ports(9100, 9109), 9092), Ok(Places::Ports { first: 9100, last: 9109, told: 9100 }));
+        let told = |port| places(&KafkaProxy { advertised_port: port, ..ports(9100, 9109) }, 9092);
+        assert_eq!(told(65526), Ok(Places::Ports { first: 9100, last: 9109, told: 65526 }));
+        for port in [65527, 65536] {
+            assert_eq!(told(port).unwrap_err().field, "advertised_port", "{port}");
+        }
+    }
+
+    #[test]
+    fn names_are_host_names_over_tls_and_nothing_beside_them() {
+        assert_eq!(places(&names("b{node}.events.local"), 9092), Ok(Places::names("b{node}.events.local", 9092).unwrap()));
+        let wrong = [
+            names("events.local"),
+            names("b{node}.{node}"),
+            names("b {node}"),
+            KafkaProxy { tls: None, ..names("b{node}.local") },
+            KafkaProxy { broker_port_last: 9, ..names("b{node}.local") },
+        ];
+        for filter in wrong {
+            assert_eq!(places(&filter, 9092).unwrap_err().field, "broker_hosts");
         }
     }
 

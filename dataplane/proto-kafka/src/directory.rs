@@ -43,6 +43,16 @@ impl Directory {
         self.brokers.get(&node)
     }
 
+    /// The broker at an address.
+    pub fn broker_at(&self, host: &str, port: u16) -> Option<i32> {
+        self.brokers.iter().find(|(_, known)| &*known.0 == host && known.1 == port).map(|(node, _)| *node)
+    }
+
+    /// Whether some broker has this host name.
+    pub fn has_host(&self, host: &str) -> bool {
+        self.brokers.values().any(|known| &*known.0 == host)
+    }
+
     /// A broker that was not there: the next client's question is asked anew.
     pub fn forget(&mut self, node: i32) {
         self.brokers.remove(&node);

@@ -1,8 +1,8 @@
 //! Kafka: clients meet the brokers at addresses of ours, and nothing else of what they say is touched unless a rule asks for it.
 //!
 //! ```text
-//! client at the listener's address --> its own connection to a bootstrap broker
-//! client at broker port n          --> its own connection to broker n, where Metadata says it is
+//! client at the listener's address  --> its own connection to a bootstrap broker
+//! client at broker n's port or name --> its own connection to broker n, where Metadata says it is
 //!
 //! requests:  header read, place in the ring, the rest forwarded unread       (requests.rs; with filters: filtered.rs, policy.rs, mask.rs)
 //! responses: ApiVersions, Metadata, FindCoordinator, DescribeCluster,
@@ -27,6 +27,7 @@ mod machine;
 mod mask;
 mod meters;
 mod policy;
+mod private;
 mod relay;
 mod requests;
 mod responses;
@@ -38,6 +39,7 @@ mod tables;
 mod versions;
 mod walk;
 
+pub use address::Places;
 pub use conf::{Backend, KafkaConf, Listener, compile};
 pub use machine::Kafka;
 

@@ -43,7 +43,9 @@ impl Kafka {
         let local = peer.map_or_else(String::new, |peer| peer.local.ip().to_string());
         let identity = peer.and_then(|peer| peer.common_name.as_ref()).map_or_else(|| "anonymous".into(), |name| format!("user:{name}").into());
         let host = listener.advertised.clone().unwrap_or_else(|| local.into());
-        let mut session = Session::new(key, listener, facet, host, identity);
+        let named = peer.and_then(|peer| peer.server_name.as_ref()).and_then(|name| listener.places.node_of(name));
+        let node = named.or_else(|| facet.checked_sub(1).and_then(|node| i32::try_from(node).ok()));
+        let mut session = Session::new(key, listener, node, host, identity);
         session.repause(io);
         session.tried = (io.random() % 1024) as usize;
         self.sessions.insert(key, session);
@@ -234,7 +236,7 @@ impl Protocol for Kafka {
             let node = session.node;
             // A listener that leads to another cluster now has no use for the old one's connections.
             let stays = |listener: &&Arc<Listener>| {
-                listener.backend.name == session.listener.backend.name && node.is_none_or(|node| listener.facade("").port(node).is_some())
+                listener.backend.name == session.listener.backend.name && node.is_none_or(|node| listener.places.holds(node))
             };
             match self.shared.conf.listeners.get(&*session.listener.name).filter(stays) {
                 Some(listener) => session.listener = Arc::clone(listener),

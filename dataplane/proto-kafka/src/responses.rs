@@ -5,6 +5,7 @@ use crate::directory::METADATA;
 use crate::edit::{Mark, Splice, apply, elements, marks};
 use crate::frame::{self, API_VERSIONS, response_head};
 use crate::mask::Masks;
+use crate::private;
 use crate::relay::{COPY_MAX, Ran, Relay};
 use crate::session::{Pending, Session};
 use crate::shared::Shared;
@@ -20,12 +21,19 @@ const MAX_HELD_RESPONSE: u32 = 32 * 1024 * 1024;
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
 const FIND_COORDINATOR: i16 = 10;
+const DESCRIBE_CONFIGS: i16 = 32;
+const ALTER_CONFIGS: i16 = 33;
 const SASL_AUTHENTICATE: i16 = 36;
+const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 const DESCRIBE_QUORUM: i16 = 55;
+const UPDATE_FEATURES: i16 = 57;
 const DESCRIBE_CLUSTER: i16 = 60;
+const UNREGISTER_BROKER: i16 = 64;
 const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
 const SHARE_FETCH: i16 = 78;
 const SHARE_ACKNOWLEDGE: i16 = 79;
+const ADD_RAFT_VOTER: i16 = 80;
+const REMOVE_RAFT_VOTER: i16 = 81;
 
 /// What a response needs.
 #[derive(Clone, Copy, Debug)]
@@ -180,11 +188,16 @@ impl Session {
         let mut splices = Vec::new();
         let host = std::sync::Arc::clone(&self.host);
         let facade = self.listener.facade(&host);
-        if let Some(tail) = tail_splice(shape, body, &facade)? {
+        private::texts(body, &marks, &facade, &self.listener.backend, shared, &mut splices);
+        if key == DESCRIBE_QUORUM {
+            private::listeners(&marks, &mut splices);
+        } else if key == DESCRIBE_CONFIGS {
+            private::settings(body, &marks, &mut splices);
+        } else if let Some(tail) = tail_splice(shape, body, &facade)? {
             splices.push(tail);
         } else {
             let (addresses, outside) = facade.splices(body, &marks);
-            splices = addresses;
+            splices.extend(addresses);
             if outside > 0 {
                 shared.meters(&self.listener.name).error("node_outside_of_broker_ports");
             }
@@ -231,6 +244,10 @@ fn way(pending: &Pending) -> Way {
     let Some((api, shape)) = pending.api.and_then(|api| Some((api, api.shape(pending.version)?))) else { return Way::Opaque };
     match api.key {
         METADATA | FIND_COORDINATOR | API_VERSIONS | SASL_AUTHENTICATE | DESCRIBE_QUORUM | DESCRIBE_CLUSTER | DESCRIBE_TOPIC_PARTITIONS => {
+            Way::Hold(shape)
+        }
+        // Their texts and values are about brokers' settings, which hold addresses.
+        DESCRIBE_CONFIGS | ALTER_CONFIGS | INCREMENTAL_ALTER_CONFIGS | UPDATE_FEATURES | UNREGISTER_BROKER | ADD_RAFT_VOTER | REMOVE_RAFT_VOTER => {
             Way::Hold(shape)
         }
         FETCH if pending.masks.is_some() || pending.opens_session => Way::Walk(shape.response),

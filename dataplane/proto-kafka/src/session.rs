@@ -116,12 +116,12 @@ pub struct Session {
 
 impl Session {
     /// A client that has just come.
-    pub fn new(client: Key, listener: Arc<Listener>, facet: u32, host: Arc<str>, identity: Arc<str>) -> Session {
+    pub fn new(client: Key, listener: Arc<Listener>, node: Option<i32>, host: Arc<str>, identity: Arc<str>) -> Session {
         Session {
             client,
             server: Key::NONE,
             listener,
-            node: facet.checked_sub(1).and_then(|node| i32::try_from(node).ok()),
+            node,
             link: Link::Locating,
             tried: 0,
             refused: 0,

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use proto_kafka::{Backend, Kafka, KafkaConf, Listener};
+use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Places};
 use std::path::Path;
 use std::sync::Arc;
 use wire::sim::Sim;
@@ -40,11 +40,14 @@ impl Chain for Rules {
 fn worker(with: &str) -> Sim {
     let backend =
         Backend { name: "events".into(), bootstrap: vec![("kafka.internal".into(), 9092)], tls: None, one_name: false, connect_timeout: SECONDS };
+    let places = match with {
+        "names" => Places::names("b{node}.events.local", 443).unwrap(),
+        _ => Places::Ports { first: 9100, last: 9103, told: 9100 },
+    };
     let listener = Listener {
         name: "events".into(),
         backend: Arc::new(backend),
-        first: 9100,
-        last: 9103,
+        places,
         advertised: None,
         chain: if with.contains("rules") { Some(Arc::new(Rules)) } else { None },
     };

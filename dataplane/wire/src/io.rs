@@ -49,6 +49,8 @@ pub struct Peer {
     pub tls: bool,
     /// The subject's common name of its verified certificate.
     pub common_name: Option<Arc<str>>,
+    /// The name that a client asked for when TLS began (SNI), in lower case.
+    pub server_name: Option<Arc<str>>,
     /// The application protocol that both sides agreed on (ALPN).
     pub alpn: Option<Arc<[u8]>>,
     /// A server's certificate (DER), which its client may bind its login to.
@@ -58,7 +60,7 @@ pub struct Peer {
 impl Peer {
     /// Somebody on a plain connection.
     pub fn plain(remote: SocketAddr, local: SocketAddr) -> Peer {
-        Peer { remote, local, tls: false, common_name: None, alpn: None, certificate: None }
+        Peer { remote, local, tls: false, common_name: None, server_name: None, alpn: None, certificate: None }
     }
 }
 

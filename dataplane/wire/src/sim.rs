@@ -83,12 +83,15 @@ impl Sim {
 
     /// A client connects to a listener's own address.
     pub fn connect(&mut self, listener: &str) -> Key {
-        self.connect_facet(listener, 0)
+        self.connect_facet(listener, 0, None)
     }
 
-    /// A client connects to a facet of a listener.
-    pub fn connect_facet(&mut self, listener: &str, facet: u32) -> Key {
+    /// A client connects to a facet of a listener; with TLS when it asks for a name (SNI).
+    pub fn connect_facet(&mut self, listener: &str, facet: u32, server_name: Option<&str>) -> Key {
         let key = self.world.add(Side::Client, true, 0);
+        if let Some(conn) = self.world.conns.get_mut(&key).filter(|_| server_name.is_some()) {
+            (conn.peer.tls, conn.peer.server_name) = (true, server_name.map(Into::into));
+        }
         self.protocol.open(&mut self.world, key, Opened::Client { listener, facet });
         self.turn();
         key

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! with auth                     # which configuration (the test's word); the first directive, or left out
-//! connect c1 cache              # a client connects to the listener "cache"; `connect c1 events 2` to a facet of it
+//! connect c1 cache              # a client connects to the listener "cache"; `connect c1 events 2` to a facet of it;
+//!                               # `connect c1 events as NAME` with TLS, asking for that name
 //! c1> "PING\r\n"                # the peer c1 sends
 //! c1< "+PONG\r\n"               # the peer c1 has received, since the last such line, exactly
 //! dial s1 127.0.0.1:7001        # the proxy dialled that address; it is accepted, and is s1 from now on
@@ -148,8 +149,12 @@ impl Replay {
     fn directive(&mut self, verb: &str, words: &[&str], rest: &str) -> Result<(), String> {
         match (verb, words) {
             ("with", _) => {}
-            ("connect", [name, listener]) => self.connect(name, listener, 0),
-            ("connect", [name, listener, facet]) => self.connect(name, listener, facet.parse().map_err(|_| "no facet")?),
+            ("connect", [name, listener]) => self.connected(name, |sim| sim.connect(listener)),
+            ("connect", [name, listener, facet]) => {
+                let facet = facet.parse().map_err(|_| "no facet")?;
+                self.connected(name, |sim| sim.connect_facet(listener, facet, None));
+            }
+            ("connect", [name, listener, "as", server_name]) => self.connected(name, |sim| sim.connect_facet(listener, 0, Some(server_name))),
             ("dial", [name, address]) => {
                 let key = self.dialled(name, address)?;
                 self.sim.accept(key);
@@ -188,8 +193,8 @@ impl Replay {
         self.names.get(name).copied().ok_or_else(|| format!("no connection {name}"))
     }
 
-    fn connect(&mut self, name: &str, listener: &str, facet: u32) {
-        let key = self.sim.connect_facet(listener, facet);
+    fn connected(&mut self, name: &str, connect: impl FnOnce(&mut Sim) -> Key) {
+        let key = connect(&mut self.sim);
         self.names.insert(name.to_owned(), key);
     }
 

@@ -72,6 +72,9 @@ ROWS = [
     ),
     ("broker ports over an address", '"9100-9199"', '"6300-6400"', "port 6379 is taken by Listener cache"),
     ("own port among broker ports", '"9100-9199"', '"9000-9199"', "contains the port of the listener's own address"),
+    ("broker names without TLS", 'brokerPorts: "9100-9199"', 'brokerHosts: "b{node}.local"', "spec.brokerHosts: needs TLS"),
+    ("broker names that are one", 'brokerPorts: "9100-9199"', "brokerHosts: b.local", "spec.brokerHosts: has {node} not once"),
+    ("broker names and ports", "brokerPorts:", 'brokerHosts: "b{node}.local", brokerPorts:', "spec.brokerPorts: is for brokers without names"),
     ("no broker ports", ', brokerPorts: "9100-9199"', "", "spec.brokerPorts: is missing"),
     ("a field of another protocol", "backend: cache", "backend: cache, brokerPorts: '1-2'", "spec.brokerPorts: means nothing to protocol redis"),
     (
