@@ -1,6 +1,7 @@
 //! What Midstream does with each command: decided once per row of the table, from the server's own flags and tips, with the exceptions
 //! listed here.
 
+use crate::admin::Admin;
 use crate::table::Command;
 use wire::Class;
 
@@ -64,6 +65,10 @@ pub enum Action {
     Monitor,
     /// About the clients of the listener, on all workers.
     Clients,
+    /// On all nodes, where the back end's `admin` says so ([`crate::admin`]).
+    Admin(Admin),
+    /// The newest entries of what the masters log.
+    Newest,
     /// Answered here.
     Local,
     /// Never: why.
@@ -92,6 +97,8 @@ const LOCAL: &[&str] = &[
     "acl",
     "role",
     "debug",
+    "replicaof",
+    "slaveof",
 ];
 
 /// Their subcommands that any node answers as well as we could.
@@ -105,10 +112,12 @@ pub fn action_of(command: &Command) -> Action {
     }
     match command.name {
         "acl|whoami" => return Action::Local,
-        "client|pause" => return Action::Refused("the servers have other clients than this sidecar's"),
-        "client|list" | "client|kill" | "client|unblock" => return Action::Clients,
+        "client|list" | "client|kill" | "client|unblock" | "client|pause" | "client|unpause" => return Action::Clients,
         "client|import-source" => return Action::Refused(SYSTEM),
-        _ if command.name.starts_with("acl|") => return Action::Refused("users are those of the Listener, rules those of its AccessPolicies"),
+        "acl|setuser" | "acl|load" | "acl|save" => return Action::Admin(Admin::EveryNode(Merge::Same)),
+        "acl|deluser" => return Action::Admin(Admin::EveryNode(Merge::Highest)),
+        "acl|log" => return Action::Admin(Admin::Log),
+        _ if command.name.starts_with("acl|") => return Action::Admin(Admin::Any),
         _ if LOCAL.contains(&parent) => return Action::Local,
         _ => {}
     }
@@ -123,7 +132,9 @@ pub fn action_of(command: &Command) -> Action {
         "pubsub|channels" | "pubsub|shardchannels" => Action::Everywhere(Merge::Union),
         "dbsize" | "slowlog|len" | "commandlog|len" | "latency|reset" => Action::Everywhere(Merge::Sum),
         "pubsub|numpat" => Action::Everywhere(Merge::Highest),
-        "slowlog|get" | "commandlog|get" | "latency|history" | "latency|latest" => Action::Everywhere(Merge::Concat),
+        "config|set" | "config|rewrite" => Action::Admin(Admin::EveryNode(Merge::Same)),
+        "slowlog|get" | "commandlog|get" => Action::Newest,
+        "latency|history" | "latency|latest" => Action::Everywhere(Merge::Concat),
         "slowlog|reset" | "commandlog|reset" | "config|resetstat" | "memory|purge" | "bgsave" | "bgrewriteaof" => Action::Everywhere(Merge::Same),
         "script|kill" | "function|kill" => Action::Everywhere(Merge::Succeeded),
         "script|debug" => Action::Refused(PINNED),

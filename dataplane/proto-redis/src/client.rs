@@ -31,7 +31,9 @@ pub(crate) enum Wait {
     Ring,
     /// A filter delays it.
     Delay,
-    /// It was delayed; the filters have had their say.
+    /// CLIENT PAUSE is in force.
+    Paused,
+    /// It was delayed or paused; the filters have had their say.
     Delayed,
 }
 
@@ -92,6 +94,8 @@ pub(crate) struct Client {
     pub told: Vec<u8>,
     /// Commands to the end of time: total of CLIENT INFO.
     pub commands: u64,
+    /// The last of them, by name; empty: there was none.
+    pub last: &'static str,
     /// MULTI, WATCH.
     pub transaction: Transaction,
     /// READONLY or READWRITE, if it said one of them.
@@ -143,6 +147,7 @@ impl Client {
             wrote: 0,
             joined: 0,
             commands: 0,
+            last: "",
             transaction: Transaction::default(),
             reads_replicas: None,
             written: None,
@@ -162,7 +167,7 @@ impl Client {
         waiting >= limits::MAX_IN_FLIGHT
             || self.ring.unsettled
             || self.errand.is_some()
-            || matches!(self.wait, Wait::Barrier | Wait::Delay)
+            || matches!(self.wait, Wait::Barrier | Wait::Delay | Wait::Paused)
             || (waiting > 0 && self.wait == Wait::Ring)
             || (waiting > 0 && waiting as u64 * u64::from(self.estimate) > limits::MAX_OUTSTANDING)
     }

@@ -1,5 +1,6 @@
 //! CLIENT and COMMAND, from what we know of our own clients and from the table.
 
+use crate::client::Client;
 use crate::dispatch::shown;
 use crate::frame::Frame;
 use crate::keys;
@@ -39,8 +40,6 @@ impl Redis {
                 let line = self.describe(io, key);
                 self.answer_bulk(io, key, line.as_bytes());
             }
-            // Nothing is paused, ever.
-            "client|unpause" => self.answer(io, key, b"+OK\r\n"),
             "client|trackinginfo" => {
                 let reply = tracking_info(client);
                 self.answer(io, key, &reply);
@@ -86,12 +85,17 @@ impl Redis {
         let (remote, local) = io.peer(key).map_or_else(Default::default, |peer| (peer.remote.to_string(), peer.local.to_string()));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let user = client.identity.strip_prefix("user:").unwrap_or("default");
+        let [channels, patterns, shards] = client.subscriptions.as_ref().map_or([0; 3], |all| all.counts());
         format!(
-            "id={} addr={remote} laddr={local} name={} age={} db=0 multi={} resp={} user={user} lib-name={} lib-ver={} tot-cmds={}\n",
+            "id={} addr={remote} laddr={local} name={} age={} flags={} db=0 sub={channels} psub={patterns} ssub={shards} multi={} events=r cmd={} \
+             user={user} redir={} resp={} lib-name={} lib-ver={} tot-cmds={}\n",
             client.id,
             text(&client.name),
             (io.now() - client.since) / SECONDS,
-            if client.transaction.is_open() { 0 } else { -1 },
+            flags(client),
+            client.transaction.queued().map_or(-1, i64::from),
+            if client.last.is_empty() { "NULL" } else { client.last },
+            redirect_of(client),
             client.resp,
             text(&client.library[0]),
             text(&client.library[1]),
@@ -171,6 +175,19 @@ impl Redis {
         indices.into_iter().for_each(|index| bulk(&mut reply, inner.word(index as usize)));
         self.answer(io, key, &reply);
     }
+}
+
+/// As in CLIENT LIST: what a client is doing beside asking and being answered.
+fn flags(client: &Client) -> String {
+    let all = [
+        (client.is_blocked(), 'b'),
+        (client.is_subscriber(), 'P'),
+        (client.transaction.is_open(), 'x'),
+        (client.tracking.is_some(), 't'),
+        (client.closing, 'c'),
+    ];
+    let flags: String = all.into_iter().filter_map(|(is, flag)| is.then_some(flag)).collect();
+    if flags.is_empty() { "N".to_owned() } else { flags }
 }
 
 /// One element of COMMAND INFO: the six fields every client reads, ACL categories and tips; key specifications and subcommands as names.

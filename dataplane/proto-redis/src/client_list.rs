@@ -5,8 +5,9 @@ use crate::dispatch::shown;
 use crate::frame::Frame;
 use crate::machine::{Redis, Step};
 use crate::merge::{bulk, integer};
+use crate::pause;
 use crate::table::Command;
-use wire::{Close, Io, Key, SECONDS};
+use wire::{Close, Io, Key, Nanos, SECONDS};
 
 /// What is asked about clients.
 #[derive(Debug)]
@@ -20,6 +21,15 @@ pub(crate) enum Query {
         /// Whom.
         chosen: Chosen,
     },
+    /// CLIENT PAUSE.
+    Pause {
+        /// How long.
+        length: Nanos,
+        /// Only writes.
+        writes: bool,
+    },
+    /// CLIENT UNPAUSE.
+    Unpause,
     /// CLIENT UNBLOCK.
     Unblock {
         /// Whom.
@@ -71,6 +81,8 @@ impl Query {
     /// Its words make no sense; in the server's words.
     pub fn of(frame: &Frame<'_>, command: &Command) -> Result<Query, String> {
         match command.name {
+            "client|pause" => pause::read(frame).map(|(length, writes)| Query::Pause { length, writes }),
+            "client|unpause" => Ok(Query::Unpause),
             "client|kill" if frame.len() == 3 => Ok(Query::Kill { old_form: true, chosen: address(frame) }),
             "client|kill" => Ok(Query::Kill { old_form: false, chosen: filters(frame)? }),
             "client|unblock" => {
@@ -91,7 +103,7 @@ impl Query {
         match self {
             Query::List(_) => bulk(&mut reply, part.lines.as_bytes()),
             Query::Kill { old_form: true, .. } if part.count == 0 => reply.extend_from_slice(b"-ERR No such client\r\n"),
-            Query::Kill { old_form: true, .. } => reply.extend_from_slice(b"+OK\r\n"),
+            Query::Kill { old_form: true, .. } | Query::Pause { .. } | Query::Unpause => reply.extend_from_slice(b"+OK\r\n"),
             _ => integer(&mut reply, part.count as i64),
         }
         reply
@@ -133,6 +145,14 @@ impl Redis {
                 let found = self.fitting(io, chosen, listener, own);
                 found.iter().filter(|other| Some(**other) != own).for_each(|other| self.close_client(io, *other, Close::Abort));
                 Part { count: found.len() as u64, own: found.iter().any(|other| Some(*other) == own), ..Part::default() }
+            }
+            Query::Pause { length, writes } => {
+                self.pause(io.now(), listener, *length, *writes);
+                Part::default()
+            }
+            Query::Unpause => {
+                self.unpause(io, listener);
+                Part::default()
             }
             Query::Unblock { id, error } => {
                 let chosen = Chosen { ids: vec![*id], ..Chosen::default() };

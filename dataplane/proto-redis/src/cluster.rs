@@ -197,6 +197,7 @@ impl Cluster {
         match to {
             To::Slot(slot) | To::Read(slot) => self.owner(slot),
             To::Node(node) => self.successor(node),
+            To::Itself(node) => node,
             To::Any => self.any(now),
         }
     }

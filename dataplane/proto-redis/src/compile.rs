@@ -84,6 +84,7 @@ fn cluster(context: &Context<'_>, entry: &Entry<RedisCluster>) -> Result<Cluster
             bytes => bytes as usize,
         },
         near: value.near_cache.as_ref().map(near_cache).transpose()?,
+        administrable: value.admin() == redis_cluster::Admin::Everywhere,
     })
 }
 

@@ -102,6 +102,8 @@ pub struct ClusterConf {
     pub cross_slot_bytes: usize,
     /// Replies kept near the clients; `None`: none.
     pub near: Option<NearConf>,
+    /// Whether clients may change the settings and users of all nodes.
+    pub administrable: bool,
 }
 
 /// What is kept near the clients, and how much of it.
@@ -202,6 +204,7 @@ impl ClusterConf {
             refuse_cross_slot: false,
             cross_slot_bytes: limits::DEFAULT_CROSS_SLOT_BYTES,
             near: None,
+            administrable: false,
         }
     }
 

@@ -43,6 +43,11 @@ impl Redis {
         } else {
             match self.filter(io, key, frame, command) {
                 None => {
+                    if !self.pauses.is_empty()
+                        && let Some(step) = self.wait_for_unpause(io, key, command)
+                    {
+                        return step;
+                    }
                     self.count(key, command);
                     if self.big_from != usize::MAX && !self.keys.is_empty() {
                         self.note_keys(key, frame);
@@ -93,9 +98,10 @@ impl Redis {
         self.tap = client.held_tap.take();
     }
 
-    fn count(&mut self, key: Key, command: &Command) {
+    fn count(&mut self, key: Key, command: &'static Command) {
         if let Some(client) = self.clients.get_mut(key) {
             client.commands += 1;
+            client.last = command.name;
         }
         self.meters_of(key, |meters| meters.requests[command.class as usize].add(1));
     }
@@ -129,6 +135,8 @@ impl Redis {
             },
             Action::Monitor => return self.run(io, key, Box::new(monitor::Begin)),
             Action::Transaction => return self.transaction(io, key, frame, command),
+            Action::Admin(how) => return self.administer(io, key, frame, command, how),
+            Action::Newest => return self.newest(io, key, frame),
             Action::Clients => return self.client_query(io, key, frame, command),
             Action::Local if self.must_settle(key, command) => return self.wait_for_ring(io, key),
             Action::Local => self.local(io, key, frame, command),

@@ -20,6 +20,7 @@
 
 mod access;
 pub mod action;
+pub mod admin;
 mod asks;
 mod client;
 mod client_command;
@@ -61,6 +62,7 @@ mod near;
 pub mod node;
 mod order;
 mod patience;
+mod pause;
 pub mod pipe;
 mod pops;
 mod pubsub;

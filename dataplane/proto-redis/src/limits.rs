@@ -118,5 +118,8 @@ pub const MAX_SCRIPTS: usize = 4 * 1024 * 1024;
 /// See [`MAX_SCRIPT`].
 pub const MAX_SCRIPT_COUNT: usize = 4096;
 
+/// CLIENT PAUSE: whoever pauses for longer has forgotten it.
+pub const MAX_PAUSE: wire::Nanos = 3600 * wire::SECONDS;
+
 /// Elements of a SORT by patterns, and what is looked up for them: each is a command of its own to some node.
 pub const MAX_SORTED: usize = 16 * 1024;

@@ -42,11 +42,13 @@ impl Redis {
                 self.answer(io, key, b"+OK\r\n");
             }
             "cluster" | "readonly" | "readwrite" | "asking" => self.fail(io, key, "ERR This instance has cluster support disabled"),
+            // What clients see is a master.
+            "replicaof" | "slaveof" if frame.is(1, "no") && frame.is(2, "one") => self.answer(io, key, b"+OK\r\n"),
             "role" => self.answer(io, key, b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
             "acl" => self.who_am_i(io, key),
             // Clients' own tests make a server say an error.
             "debug" if frame.len() == 3 && frame.is(1, "error") => self.fail(io, key, &shown(frame.word(2))),
-            "debug" => self.refuse(io, key, command, action::SYSTEM),
+            "debug" | "replicaof" | "slaveof" => self.refuse(io, key, command, action::SYSTEM),
             _ => self.refuse(io, key, command, "it is not answered by the proxy"),
         }
     }

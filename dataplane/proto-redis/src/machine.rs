@@ -11,6 +11,7 @@ use crate::meters::ListenerMeters;
 use crate::mirror::Twins;
 use crate::monitor::Watchers;
 use crate::near::{Flights, Mark};
+use crate::pause::Pause;
 use crate::pipe::Pipe;
 use crate::rehome::TIMER_REHOME;
 use crate::rename::Renamed;
@@ -80,6 +81,8 @@ pub struct Redis {
     pub(crate) scripts: Scripts,
     /// What other workers were asked.
     pub(crate) inquiries: Vec<Inquiry>,
+    /// CLIENT PAUSE of listeners.
+    pub(crate) pauses: Vec<Pause>,
 }
 
 impl Redis {
@@ -115,6 +118,7 @@ impl Redis {
             watchers: Watchers::default(),
             scripts: Scripts::default(),
             inquiries: Vec::new(),
+            pauses: Vec::new(),
         }
     }
 
@@ -125,7 +129,7 @@ impl Redis {
         self.scan = scan;
         let consumed = consumed?;
         if let Some(client) = self.clients.get_mut(key) {
-            client.unread = consumed < bytes.len() && (client.paused || client.wait == Wait::Delay);
+            client.unread = consumed < bytes.len() && (client.paused || matches!(client.wait, Wait::Delay | Wait::Paused));
             if client.half_closed || client.closing {
                 self.close_if_done(io, key);
             }
@@ -362,7 +366,7 @@ impl Protocol for Redis {
 impl Redis {
     fn delay_over(&mut self, io: &mut dyn Io, key: Key) {
         if let Some(client) = self.clients.get_mut(key)
-            && client.wait == Wait::Delay
+            && matches!(client.wait, Wait::Delay | Wait::Paused)
         {
             client.wait = Wait::Delayed;
             self.resume(io, key);

@@ -24,8 +24,10 @@ pub enum To {
     Read(u16),
     /// To any master.
     Any,
-    /// To that node.
+    /// To that node, or who took its place.
     Node(u16),
+    /// To that very node, master or replica.
+    Itself(u16),
 }
 
 impl To {
@@ -34,7 +36,7 @@ impl To {
     pub fn slot(self) -> u16 {
         match self {
             To::Slot(slot) | To::Read(slot) => slot,
-            To::Any | To::Node(_) => NO_SLOT,
+            To::Any | To::Node(_) | To::Itself(_) => NO_SLOT,
         }
     }
 }

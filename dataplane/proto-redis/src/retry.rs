@@ -171,6 +171,7 @@ impl Redis {
         let node = match to {
             To::Slot(slot) | To::Read(slot) => known.owner(slot),
             To::Node(node) => known.successor(node),
+            To::Itself(node) => node,
             To::Any => return false,
         };
         known.nodes.get(usize::from(node)).is_none_or(|node| node.down_until > now)

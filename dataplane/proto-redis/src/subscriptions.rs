@@ -103,6 +103,11 @@ impl Subscriptions {
         self.confirmed.contains(&(Kind::Channel, channel.to_vec()))
     }
 
+    /// How many channels, patterns and shard channels are subscribed.
+    pub fn counts(&self) -> [usize; 3] {
+        [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| self.confirmed.iter().filter(|(of, _)| *of == kind).count())
+    }
+
     /// Whether nothing is subscribed and nothing to come.
     pub fn is_over(&self) -> bool {
         !self.is_active() && self.expected.is_empty()

@@ -16,7 +16,7 @@ use crate::machine::{Redis, Step};
 use crate::pipe::To;
 use crate::ring::Kind;
 use crate::table::Command;
-use wire::{Io, Key};
+use wire::{Class, Io, Key};
 
 /// What a client has queued and watches.
 #[derive(Default, Debug)]
@@ -25,6 +25,8 @@ pub struct Transaction {
     failed: bool,
     queued: Vec<u8>,
     count: u32,
+    /// Whether any of it may write.
+    pub writes: bool,
     /// SCRIPT LOAD of what its EVALSHAs are about: within MULTI a node could only say that it does not know them.
     loads: Vec<u8>,
     loaded: u32,
@@ -47,6 +49,11 @@ impl Transaction {
     /// Whether MULTI was said.
     pub fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// How many commands are queued; `None`: MULTI was not said.
+    pub fn queued(&self) -> Option<u32> {
+        self.open.then_some(self.count)
     }
 
     /// Whether keys are watched.
@@ -95,16 +102,20 @@ impl Redis {
     pub(crate) fn queue(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) {
         let place = self.place(key, frame);
         let single = self.is_single(key);
+        // The node says the error when it runs the transaction, if it lets anybody.
+        let says_error = command.name == "debug" && frame.is(1, "error") && self.is_administrable(key);
         let Some(client) = self.clients.get_mut(key) else { return };
         if command.has("no_multi") || matches!(command.action, Action::Subscribe | Action::Monitor) {
             return self.fail_queueing(io, key, "ERR Command not allowed inside a transaction");
         }
         match command.action {
             Action::Refused(why) => return self.refuse(io, key, command, why),
-            Action::Everywhere(_) | Action::Scan if !single => {
+            Action::Admin(_) => return self.refuse(io, key, command, "it concerns every node, a transaction runs on one"),
+            Action::Everywhere(_) | Action::Newest | Action::Scan if !single => {
                 return self.refuse(io, key, command, "it concerns every node, a transaction runs on one");
             }
             Action::Clients => return self.refuse(io, key, command, "inside a transaction it would act on clients that share a connection"),
+            Action::Local if says_error => {}
             Action::Local if !(matches!(command.name, "ping" | "echo") || (command.name == "select" && frame.word(1) == b"0")) => {
                 return self.refuse(io, key, command, "inside a transaction it would change a connection that clients share");
             }
@@ -130,6 +141,7 @@ impl Redis {
         }
         client.transaction.queued.extend_from_slice(frame.bytes);
         client.transaction.count += 1;
+        client.transaction.writes |= command.class == Class::Write || command.has("write") || command.has("may_replicate");
         self.answer(io, key, b"+QUEUED\r\n");
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use proto_redis::action::{Action, Merge};
+use proto_redis::admin::Admin;
 use proto_redis::cross_slot::Way;
 use proto_redis::table::{Command, Find, Table};
 use std::fmt::Write as _;
@@ -20,13 +21,19 @@ fn one_slot(command: &Command) -> String {
         Action::Anywhere => "exact; by any node".into(),
         Action::Scan => "slot by slot, as SCAN promises".into(),
         Action::Sort => "exact; BY and GET patterns: not atomic, key by key".into(),
+        Action::Clients if command.name.ends_with("pause") => "of the clients of this sidecar's listener; the servers are not paused".into(),
         Action::Clients => "about the clients of this sidecar's listener".into(),
         Action::WaitForReplicas => "of every master in turn, the lowest count".into(),
         Action::Monitor => "what passes this sidecar's listener; commands within scripts are not shown".into(),
         Action::Local if command.name == "debug" => "refused, but for DEBUG ERROR".into(),
+        Action::Local if matches!(command.name, "replicaof" | "slaveof") => "refused, but for NO ONE, which changes nothing".into(),
         Action::Local => "answered by the sidecar".into(),
         Action::Everywhere(Merge::Same) => "on every master, one after the other: not atomic".into(),
         Action::Everywhere(_) => "of every master, merged: not atomic".into(),
+        Action::Admin(Admin::EveryNode(_)) => "refused; with `admin: everywhere` on every node: not atomic".into(),
+        Action::Admin(Admin::Any) => "refused; with `admin: everywhere` exact, by any node".into(),
+        Action::Admin(Admin::Log) => "refused; with `admin: everywhere` the newest of all masters; RESET on every node".into(),
+        Action::Newest => "the newest of every master: not atomic".into(),
         Action::Refused(why) => format!("refused: {why}"),
     }
 }

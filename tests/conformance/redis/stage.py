@@ -1,4 +1,7 @@
-"""One server, and a cluster of three masters with a replica each behind a sidecar."""
+"""One server, and a cluster of three masters with a replica each behind a sidecar.
+
+The suite is that of one server's client, which administers its server: so may the clients of the sidecar (`admin: everywhere`).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ OBJECTS = """
 apiVersion: midstream/v1
 kind: RedisCluster
 metadata: {{name: cache}}
-spec: {{nodes: {nodes}}}
+spec: {{nodes: {nodes}, admin: everywhere}}
 ---
 apiVersion: midstream/v1
 kind: Listener

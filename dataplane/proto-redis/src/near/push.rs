@@ -67,7 +67,7 @@ impl Near {
     fn wipe_place(&mut self, to: To) {
         match to {
             To::Slot(slot) | To::Read(slot) => self.wipe(slot),
-            To::Any | To::Node(_) => self.wipe_all(),
+            To::Any | To::Node(_) | To::Itself(_) => self.wipe_all(),
         }
     }
 
