@@ -30,6 +30,7 @@ class NearCache(Spec):
     prefixes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     max_bytes: Annotated[int, Field(ge=65536)] = 32 * 1024 * 1024  # of the sidecar's process; its workers share it
     max_entry_bytes: Annotated[int, Field(ge=1)] = 64 * 1024  # longer replies are not kept
+    tracking: Literal["auto", "broadcast", "optin"] = "auto"  # of which keys the nodes tell
     max_age: Duration = "60s"  # the longest that a reply is served without being asked for again
 
     @model_validator(mode="after")
@@ -123,6 +124,7 @@ def _set_near_cache(target: Any, near: NearCache) -> None:
     target.SetInParent()
     target.prefixes.extend(near.prefixes)
     target.max_bytes = near.max_bytes
+    target.tracking = near.tracking.upper()
     target.max_entry_bytes = near.max_entry_bytes
     target.max_age_ms = parse_duration_ms(near.max_age)
 

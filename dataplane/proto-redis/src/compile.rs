@@ -9,8 +9,10 @@ use crate::conf::{
 use crate::key_stats::KeyStatsConf;
 use crate::limits;
 use crate::mirror::MirrorConf;
+use crate::near::Tracking;
 use config::proto::midstream::core::v1::downstream_tls::Mode;
 use config::proto::midstream::policy::v1 as policy;
+use config::proto::midstream::redis::v1::redis_cluster::near_cache::Tracking as TrackingValue;
 use config::proto::midstream::redis::v1::{RedisCluster, RedisKeyStats, RedisMirror, RedisProxy, redis_cluster, redis_cluster::NearCache};
 use config::{Compiled, Context, Endpoint, Entry, Invalid, ListenerOf, Role, types};
 use std::collections::BTreeSet;
@@ -97,6 +99,11 @@ fn near_cache(value: &NearCache) -> Result<NearConf, Invalid> {
     let given = |bytes: u64, default| if bytes == 0 { default } else { usize::try_from(bytes).unwrap_or(usize::MAX) };
     let near = NearConf {
         prefixes,
+        tracking: match value.tracking() {
+            TrackingValue::Auto => Tracking::Auto,
+            TrackingValue::Broadcast => Tracking::Broadcast,
+            TrackingValue::Optin => Tracking::OptIn,
+        },
         max_bytes: given(value.max_bytes, DEFAULT_NEAR_BYTES),
         max_entry_bytes: given(value.max_entry_bytes, DEFAULT_NEAR_ENTRY_BYTES),
         max_age: if value.max_age_ms == 0 { DEFAULT_NEAR_AGE } else { u64::from(value.max_age_ms) * MILLIS },

@@ -4,6 +4,7 @@ use crate::discovery::Discovery;
 use crate::key_stats::KeyStatsConf;
 use crate::limits;
 use crate::mirror::MirrorConf;
+use crate::near::Tracking;
 use crate::routes::Routes;
 use std::fmt;
 use std::sync::Arc;
@@ -111,6 +112,8 @@ pub struct ClusterConf {
 pub struct NearConf {
     /// Of which keys; none: of all. None begins with another.
     pub prefixes: Vec<Box<[u8]>>,
+    /// Of which keys the nodes tell that they changed.
+    pub tracking: Tracking,
     /// Of all workers together.
     pub max_bytes: usize,
     /// Of one reply.

@@ -107,6 +107,7 @@ impl Redis {
     /// Closes a connection on which nothing is outstanding.
     pub(crate) fn close_pipe(&mut self, io: &mut dyn Io, key: Key) {
         let Some(pipe) = self.pipes.remove(key) else { return };
+        self.near_forgotten(&pipe);
         io.close(key, Close::Flush);
         if let Some(Some(known)) = self.clusters.get_mut(pipe.cluster) {
             let node = &mut known.nodes[usize::from(pipe.node)];

@@ -193,6 +193,15 @@ impl Scan {
 /// The number from `at` to the next CRLF, and where the bytes after it start.
 #[inline]
 pub(crate) fn number(bytes: &[u8], at: usize, wrong: &'static str) -> Result<Option<(i64, usize)>, Wrong> {
+    // Most have one digit or two.
+    match bytes.get(at..) {
+        Some([one @ b'0'..=b'9', b'\r', b'\n', ..]) => Ok(Some((i64::from(one - b'0'), at + 3))),
+        Some([ten @ b'0'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..]) => Ok(Some((i64::from(ten - b'0') * 10 + i64::from(one - b'0'), at + 4))),
+        _ => long_number(bytes, at, wrong),
+    }
+}
+
+fn long_number(bytes: &[u8], at: usize, wrong: &'static str) -> Result<Option<(i64, usize)>, Wrong> {
     let mut here = at;
     let negative = bytes.get(here) == Some(&b'-');
     here += usize::from(negative);

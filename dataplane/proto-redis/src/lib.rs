@@ -101,6 +101,7 @@ pub use conf::{
     Zone,
 };
 pub use machine::Redis;
+pub use near::Tracking;
 
 use std::sync::Arc;
 

@@ -23,14 +23,17 @@ mod flight;
 mod push;
 mod serve;
 mod store;
+mod telling;
 mod tracker;
 
 pub(crate) use flight::Flights;
+pub use telling::Tracking;
 
 use crate::conf::NearConf;
 use crate::meters::NearMeters;
 use crate::slot::{SLOTS, slot_of};
 use store::Store;
+use telling::Telling;
 use wire::{Io, Key, Nanos};
 
 /// What a request in a pipe means to the near cache.
@@ -48,8 +51,10 @@ pub enum Mark {
 /// A question of the near cache itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ask {
-    /// Tell of changes from now on.
-    Track,
+    /// Tell of changes from now on; which way of telling was asked for.
+    Track(u8),
+    /// Tell that tracker of changes of what is read here, from now on.
+    Redirect(Key),
     /// Are you there, and does your cluster work? Sent at that time.
     Alive(Nanos),
 }
@@ -69,6 +74,7 @@ pub struct Near {
     conf: NearConf,
     store: Store,
     slots: Box<[Slot]>,
+    telling: Telling,
     meters: NearMeters,
 }
 
@@ -76,7 +82,8 @@ impl Near {
     /// An empty one; `workers` share the budget.
     pub fn new(conf: NearConf, meters: NearMeters, workers: usize) -> Near {
         let store = Store::new(conf.max_bytes / workers.max(1));
-        Near { conf, store, slots: vec![Slot::default(); SLOTS].into_boxed_slice(), meters }
+        let telling = Telling::new(conf.tracking);
+        Near { conf, store, slots: vec![Slot::default(); SLOTS].into_boxed_slice(), telling, meters }
     }
 
     /// What it was made of.
@@ -103,13 +110,15 @@ impl Near {
         self.slots.get(usize::from(slot)).copied().unwrap_or_default()
     }
 
-    /// The key was changed, or may have been.
-    fn invalidate(&mut self, key: &[u8]) {
+    /// The key was changed, or may have been. Whether anything of it was kept.
+    fn invalidate(&mut self, key: &[u8]) -> bool {
+        let mut kept = false;
         if self.concerns(key) {
-            self.store.remove(key);
+            kept = self.store.remove(key);
             let slot = &mut self.slots[usize::from(slot_of(key))];
             slot.changed = slot.changed.wrapping_add(1);
         }
+        kept
     }
 
     /// Any key of the slot may have been changed.

@@ -235,6 +235,8 @@ pub struct Pipe {
     pub push: Vec<u8>,
     /// It was told to tell of changed keys.
     pub tracks: bool,
+    /// The tracker on which the node tells of what is read here, and whether it has agreed ([`crate::near`]).
+    pub told_on: Option<(Key, bool)>,
     /// What the node calls it (CLIENT ID); `None`: it was not asked, or has not said.
     pub id: Option<i64>,
     /// The client whom it tells of them, if it is a tracking client's own ([`crate::tracking`]).
@@ -264,6 +266,7 @@ impl Pipe {
             pushing: false,
             push: Vec::new(),
             tracks: false,
+            told_on: None,
             id: None,
             tells: None,
         }

@@ -66,6 +66,7 @@ impl Redis {
         };
         if pending.skip > 0 {
             pipe.skip_reply(piece, done);
+            self.near_skipped(pending.near, piece);
             return Ok(());
         }
         let pipe = if piece.len() >= self.big_from || !(first && done) {

@@ -77,6 +77,7 @@ impl Redis {
     /// A connection is gone, or never came up. What was not sent is asked again; what was sent is asked again where that is harmless.
     pub(crate) fn lost(&mut self, io: &mut dyn Io, key: Key, why: &str) {
         let Some(mut pipe) = self.pipes.remove(key) else { return };
+        self.near_forgotten(&pipe);
         let dice = io.random();
         let Some(Some(known)) = self.clusters.get_mut(pipe.cluster) else { return };
         let address = known.address(pipe.node);

@@ -14,16 +14,16 @@ from tests.integration.process import Sidecar
 from tests.integration.redis.conftest import connect, objects
 from tests.integration.redis.interleavings import Interleavings
 
-NEAR = ", nearCache: {prefixes: ['near:', 'other:']}"
 LONG = int(os.environ.get("MIDSTREAM_INTERLEAVINGS", "30000"))  # reads of the drill; 1,000,000 take some minutes
 
 
 class Near:
     """A sidecar with a near cache before a cluster."""
 
-    def __init__(self, cluster: RedisCluster, folder: Path) -> None:
+    def __init__(self, cluster: RedisCluster, folder: Path, tracking: str) -> None:
         self.port = ports.free()
-        self.process = Sidecar(objects(cluster.addresses, self.port, cluster=NEAR), folder)
+        spec = f", nearCache: {{prefixes: ['near:', 'other:'], tracking: {tracking}}}"
+        self.process = Sidecar(objects(cluster.addresses, self.port, cluster=spec), folder)
         self.process.start()
         self.client = connect(self.port)
         self.direct = cluster.client()
@@ -45,9 +45,9 @@ class Near:
         return answers[-1]
 
 
-@pytest.fixture(scope="module")
-def shared(redis_cluster: RedisCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Near]:
-    near = Near(redis_cluster, tmp_path_factory.mktemp("near"))
+@pytest.fixture(scope="module", params=["broadcast", "optin"])
+def shared(request: pytest.FixtureRequest, redis_cluster: RedisCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Near]:
+    near = Near(redis_cluster, tmp_path_factory.mktemp("near"), request.param)
     yield near
     near.process.stop()
 
@@ -199,7 +199,8 @@ def own_cluster() -> Iterator[RedisCluster]:
 
 
 def test_nobody_reads_what_he_could_know_to_be_old(own_cluster: RedisCluster, tmp_path: Path) -> None:
-    sidecars = [Near(own_cluster, tmp_path / str(number)) for number in range(2)]
+    """The sidecars have their nodes tell in different ways."""
+    sidecars = [Near(own_cluster, tmp_path / tracking, tracking) for tracking in ("broadcast", "optin")]
     drill = Interleavings(own_cluster, [one.port for one in sidecars])
 
     def lose_a_master() -> None:

@@ -45,7 +45,9 @@ impl Redis {
         let command = self.table.find(frame.word(0)).map(|command| command.child(frame.word(1)).unwrap_or(command));
         match command {
             Some(command) if is_one && command.writes == Writes::Keys && keys::of(command, &frame, &mut found).is_ok() => {
-                found.iter().for_each(|index| near.invalidate(frame.word(*index as usize)));
+                found.iter().for_each(|index| {
+                    near.invalidate(frame.word(*index as usize));
+                });
             }
             Some(command) if is_one && command.writes == Writes::Nothing => {}
             _ => near.wipe_place(pending.to),
@@ -87,7 +89,8 @@ impl Near {
         for _ in 0..count {
             let (length, start) = number(list, at + 1, "").ok().flatten()?;
             let end = start.checked_add(usize::try_from(length).ok()?)?;
-            self.invalidate(list.get(start..end)?);
+            let kept = self.invalidate(list.get(start..end)?);
+            self.telling.in_vain += u64::from(!kept);
             at = end + 2;
         }
         Some(())

@@ -7,7 +7,7 @@ use crate::client::Wait;
 use crate::frame::number;
 use crate::machine::Redis;
 use crate::merge::bulk;
-use crate::pipe::{Owner, Pending, To};
+use crate::pipe::{Caching, Owner, Pending, To};
 use std::mem;
 use std::sync::Arc;
 use wire::{Io, Key, MILLIS};
@@ -77,10 +77,16 @@ impl Redis {
     fn fill(&mut self, io: &mut dyn Io, cluster: usize, node: u16, bytes: &[u8], name: &[u8], kind: NearRead, pending: Pending) -> bool {
         let (Some(Some(known)), To::Slot(slot)) = (self.clusters.get(cluster), pending.to) else { return false };
         let (Some(tracker), Some(near)) = (known.tracker(slot), &known.near) else { return false };
-        if known.nodes.get(usize::from(node)).is_none_or(|node| node.pipes[usize::from(pending.resp == 3)].is_none()) {
+        let Some(pipe) = known.nodes.get(usize::from(node)).and_then(|node| node.pipes[usize::from(pending.resp == 3)]) else {
             return false; // it makes the connection, the next one is kept
+        };
+        let opt_in = near.telling.opt_in;
+        if opt_in && !self.is_told_of(io, pipe, tracker) {
+            return false;
         }
+        let Some(near) = self.clusters.get_mut(cluster).and_then(Option::as_mut).and_then(|known| known.near.as_mut()) else { return false };
         near.meters.fills.add(1);
+        near.telling.fills += 1;
         let number = self.flights.add(Flight {
             pending,
             cluster,
@@ -97,14 +103,15 @@ impl Redis {
             is_large: false,
             waiters: Vec::new(),
         });
-        let mut batch = b"*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nPTTL\r\n".to_vec();
+        let mut batch = if opt_in { Caching::Yes.command().to_vec() } else { Vec::new() };
+        batch.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nPTTL\r\n");
         bulk(&mut batch, name);
         if kind == NearRead::Fields {
             batch.extend_from_slice(b"*2\r\n$4\r\nINFO\r\n$8\r\nkeyspace\r\n");
         }
         batch.extend_from_slice(bytes);
         batch.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
-        let skip = if kind == NearRead::Fields { 4 } else { 3 };
+        let skip = 3 + u32::from(kind == NearRead::Fields) + u32::from(opt_in);
         self.send_to(io, cluster, node, &batch, Pending { near: Mark::Fill(number), skip, batch: skip, ..pending });
         true
     }
@@ -154,6 +161,16 @@ impl Redis {
             self.land(io, number);
         }
         Some(own)
+    }
+
+    /// A reply before the one that is to be kept. An error means that its changes may not be told of.
+    pub(crate) fn near_skipped(&mut self, mark: Mark, piece: &[u8]) {
+        if let Mark::Fill(number) = mark
+            && piece.first() == Some(&b'-')
+            && let Some(flight) = self.flights.get_mut(number)
+        {
+            flight.is_large = true;
+        }
     }
 
     /// The node did not take the transaction around a read (its rules forbid it, say): the read goes by itself, and nothing more is kept that

@@ -105,12 +105,12 @@ impl Store {
         self.entries -= 1;
     }
 
-    /// The key has changed: nothing that was read from it is kept.
-    pub fn remove(&mut self, key: &[u8]) {
-        if let Some(keyed) = self.keys.remove(key) {
-            self.bytes -= keyed.bytes;
-            self.entries -= keyed.entries.len();
-        }
+    /// The key has changed: nothing that was read from it is kept. Whether anything was.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        let Some(keyed) = self.keys.remove(key) else { return false };
+        self.bytes -= keyed.bytes;
+        self.entries -= keyed.entries.len();
+        true
     }
 
     /// Nothing is kept.

@@ -6,7 +6,7 @@
 
 mod servers;
 
-use proto_redis::{ClusterConf, Conf, ListenerConf, NearConf, Redis};
+use proto_redis::{ClusterConf, Conf, ListenerConf, NearConf, Redis, Tracking};
 use servers::{Dice, History, KEYS, Servers, name, sim_now};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -111,11 +111,11 @@ fn reply(bytes: &[u8]) -> Option<(Value, usize)> {
     Some((value, length))
 }
 
-fn story(seed: u64, registry: &Arc<Registry>) -> usize {
+fn story(seed: u64, tracking: Tracking, registry: &Arc<Registry>) -> usize {
     let mut dice = Dice(seed);
     let mut conf = ClusterConf::new("cache", &[("127.0.0.1", 7001), ("127.0.0.1", 7002)]);
     conf.retry_deadline = 1000 * SECONDS;
-    conf.near = Some(NearConf { prefixes: vec![b"near:"[..].into()], max_bytes: 100_000, max_entry_bytes: 1000, max_age: 2 * SECONDS });
+    conf.near = Some(NearConf { prefixes: vec![b"near:"[..].into()], tracking, max_bytes: 100_000, max_entry_bytes: 1000, max_age: 2 * SECONDS });
     let listener =
         ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None, key_stats: None, mirror: None };
     let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(conf)] };
@@ -185,9 +185,18 @@ fn turn(sim: &mut Sim, servers: &mut Servers, clients: &mut [Client], dice: &mut
 
 #[test]
 fn nobody_reads_what_is_known_to_be_old() {
+    check(Tracking::Broadcast);
+}
+
+#[test]
+fn nobody_does_where_nodes_tell_of_what_was_read_only() {
+    check(Tracking::OptIn);
+}
+
+fn check(tracking: Tracking) {
     let registry = Arc::<Registry>::default();
     let stories: u64 = std::env::var("STORIES").ok().map_or(20, |count| count.parse().unwrap());
-    let reads: usize = (1..=stories).map(|seed| story(seed * 0x9e37_79b9, &registry)).sum();
+    let reads: usize = (1..=stories).map(|seed| story(seed * 0x9e37_79b9, tracking, &registry)).sum();
     let metrics = render(&[registry]);
     let count = |name: &str| metrics.lines().find(|line| line.starts_with(name)).map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap());
     let hits: u64 =

@@ -1,7 +1,7 @@
 //! Two nodes with the histories of their keys, and the connections on which they answer and tell of changes.
 
 use proto_redis::frame::{Found, Frame, Scan};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use wire::sim::{Did, Sim};
 use wire::{Key, MILLIS, Nanos, Why};
 
@@ -34,12 +34,26 @@ pub struct History {
 /// What a node sends, and the event of a key that it tells of.
 pub type Answer = (Vec<u8>, Option<(usize, usize)>);
 
+/// How a node tells of changes on a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tracks {
+    No,
+    All,
+    /// Of what is read, on the connection with that CLIENT ID.
+    Read(usize),
+}
+
 /// A connection between the sidecar and a node: what came, and what goes.
 pub struct Connection {
     pub key: Key,
     pub node: u16,
     pub resp: u8,
-    pub tracks: bool,
+    /// CLIENT TRACKING: nothing, of all keys, or of those read behind CLIENT CACHING YES.
+    pub tracks: Tracks,
+    /// What it read since, of which its node tells.
+    pub read: BTreeSet<usize>,
+    /// Reads are to be told of: CLIENT CACHING YES was the last command, or is that of the transaction.
+    caching: bool,
     pub asked: Vec<u8>,
     pub answers: VecDeque<Answer>,
 }
@@ -67,13 +81,23 @@ impl Servers {
         history.events.len() - 1
     }
 
-    /// The owner tells all that track.
+    /// The owner tells all that track. Who has not read the key is told nothing, and knows what there was to know all the same once it would
+    /// have come: an empty message.
     pub fn tell(&mut self, key: usize, event: usize) {
         let name = name(key);
         let push = format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n{name}\r\n", name.len()).into_bytes();
         let owner = self.owner;
-        for connection in self.connections.iter_mut().filter(|connection| connection.tracks && connection.node == owner) {
-            connection.answers.push_back((push.clone(), Some((key, event))));
+        let mut told = BTreeSet::new();
+        for connection in self.connections.iter_mut().filter(|connection| connection.node == owner) {
+            match connection.tracks {
+                Tracks::Read(id) if connection.read.remove(&key) => drop(told.insert(id)),
+                Tracks::All => drop(told.insert(id_of(connection.key))),
+                _ => {}
+            }
+        }
+        for connection in self.connections.iter_mut().filter(|connection| connection.node == owner && connection.resp == 3) {
+            let push = if told.contains(&id_of(connection.key)) { push.clone() } else { Vec::new() };
+            connection.answers.push_back((push, Some((key, event))));
         }
     }
 
@@ -105,37 +129,61 @@ impl Servers {
             }
             ("CLUSTER", "SLOTS") => return format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{owner}\r\n"),
             ("CLUSTER", _) => return "$16\r\ncluster_state:ok\r\n".into(),
-            ("CLIENT", _) => {
-                self.connections[at].tracks = true;
-                return "+OK\r\n".into();
+            ("CLIENT", "ID") => return format!(":{}\r\n", id_of(self.connections[at].key)),
+            ("CLIENT", "CACHING") => {
+                self.connections[at].caching = matches!(self.connections[at].tracks, Tracks::Read(_));
+                return if self.connections[at].caching { "+OK\r\n".into() } else { "-ERR not in OPTIN mode\r\n".into() };
             }
+            ("CLIENT", _) => return self.track(at, frame),
             _ => {}
         }
+        let caching = std::mem::take(&mut self.connections[at].caching);
         if self.connections[at].node != self.owner {
             return format!("-MOVED 1 127.0.0.1:{owner}\r\n");
         }
         match word(0).as_str() {
             "MULTI" => {
                 *batch = Some(vec![]);
+                self.connections[at].caching = caching;
                 return "+OK\r\n".into();
             }
             "EXEC" => return batch.take().map_or("*0\r\n".into(), |replies| format!("*{}\r\n{}", replies.len(), replies.concat())),
             _ => {}
         }
+        if caching && matches!(word(0).as_str(), "GET" | "GETRANGE" | "HGET" | "PTTL") {
+            self.connections[at].read.insert(key_of(frame, 1));
+        }
         let reply = if word(0) == "INFO" { "$34\r\ndb0:keys=1,expires=0,subexpiry=0\r\n\r\n".into() } else { self.on_key(at, frame, now) };
         match batch {
             Some(replies) => {
                 replies.push(reply);
+                self.connections[at].caching = caching;
                 "+QUEUED\r\n".into()
             }
             None => reply,
         }
     }
 
+    /// CLIENT TRACKING OFF, ON BCAST ..., ON [REDIRECT id] OPTIN.
+    fn track(&mut self, at: usize, frame: &Frame<'_>) -> String {
+        let target = if frame.is(3, "redirect") { String::from_utf8_lossy(frame.word(4)).parse().unwrap() } else { id_of(self.connections[at].key) };
+        if !self.connections.iter().any(|connection| id_of(connection.key) == target) {
+            return "-ERR The client ID you want redirect to does not exist\r\n".into();
+        }
+        let connection = &mut self.connections[at];
+        (connection.caching, connection.read) = (false, BTreeSet::new());
+        connection.tracks = match (frame.is(2, "on"), frame.is(3, "bcast")) {
+            (false, _) => Tracks::No,
+            (true, true) => Tracks::All,
+            (true, false) => Tracks::Read(target),
+        };
+        "+OK\r\n".into()
+    }
+
     pub fn on_key(&mut self, at: usize, frame: &Frame<'_>, now: Nanos) -> String {
         let text = |index: usize| String::from_utf8_lossy(frame.word(index)).into_owned();
         let place = if frame.is(0, "eval") { 3 } else { 1 };
-        let key: usize = text(place).rsplit(':').next().unwrap().parse().unwrap();
+        let key = key_of(frame, place);
         let history = &self.keys[key];
         match text(0).to_ascii_lowercase().as_str() {
             "pttl" => match (history.ends, history.events.last().unwrap()) {
@@ -180,9 +228,11 @@ impl Servers {
     pub fn arrive(&mut self, sim: &mut Sim, dice: &mut Dice, at: usize) {
         for _ in 0..dice.roll(4) {
             let Some((message, told)) = self.connections[at].answers.pop_front() else { return };
-            let cut = dice.roll(message.len() as u64) as usize;
-            sim.send(self.connections[at].key, &message[..cut]);
-            sim.send(self.connections[at].key, &message[cut..]);
+            if !message.is_empty() {
+                let cut = dice.roll(message.len() as u64) as usize;
+                sim.send(self.connections[at].key, &message[..cut]);
+                sim.send(self.connections[at].key, &message[cut..]);
+            }
             if let Some((key, event)) = told {
                 self.keys[key].known = self.keys[key].known.max(event);
             }
@@ -193,7 +243,7 @@ impl Servers {
     pub fn break_one(&mut self, sim: &mut Sim, at: usize) {
         let connection = self.connections.swap_remove(at);
         sim.closed(connection.key, Why::Broken("reset".into()));
-        if connection.tracks && connection.node == self.owner {
+        if connection.resp == 3 && connection.node == self.owner {
             self.keys.iter_mut().for_each(|history| history.known = history.events.len() - 1);
         }
     }
@@ -204,7 +254,16 @@ impl Servers {
                 Did::Dial { key, to, .. } => {
                     sim.accept(key);
                     let node = to.rsplit_once(':').unwrap().1.parse::<u16>().unwrap() - 7001;
-                    self.connections.push(Connection { key, node, resp: 2, tracks: false, asked: vec![], answers: VecDeque::new() });
+                    self.connections.push(Connection {
+                        key,
+                        node,
+                        resp: 2,
+                        tracks: Tracks::No,
+                        read: BTreeSet::new(),
+                        caching: false,
+                        asked: vec![],
+                        answers: VecDeque::new(),
+                    });
                 }
                 Did::Close { key, .. } => self.connections.retain(|connection| connection.key != key),
                 Did::Fault { fault, .. } => panic!("{fault:?}"),
@@ -221,6 +280,15 @@ impl Servers {
         }
         self.owner = 1 - self.owner;
     }
+}
+
+/// CLIENT ID.
+fn id_of(key: Key) -> usize {
+    (key.generation as usize) << 16 | key.slot as usize
+}
+
+fn key_of(frame: &Frame<'_>, place: usize) -> usize {
+    String::from_utf8_lossy(frame.word(place)).rsplit(':').next().unwrap().parse().unwrap()
 }
 
 pub fn sim_now(sim: &Sim) -> Nanos {
