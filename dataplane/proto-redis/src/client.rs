@@ -3,6 +3,7 @@
 use crate::cluster::Parked;
 use crate::errand::Running;
 use crate::frame;
+use crate::large::Large;
 use crate::lease::{Lease, Purpose};
 use crate::limits;
 use crate::reads::Wrote;
@@ -78,6 +79,8 @@ pub(crate) struct Client {
     pub closing: bool,
     /// A long command of which only the beginning is there.
     pub partial: Option<Box<frame::Scan>>,
+    /// A command of which a word streams.
+    pub large: Option<Box<Large>>,
     /// The longest reply it got lately, in bytes.
     estimate: u32,
     /// Bytes of the reply under way.
@@ -139,6 +142,7 @@ impl Client {
             half_closed: false,
             closing: false,
             partial: None,
+            large: None,
             estimate: FIRST_ESTIMATE,
             streamed: 0,
             expected: 0,
@@ -163,6 +167,9 @@ impl Client {
     /// Whether its next command has to wait. What is retried is not overtaken, and what its replies may cost is bounded.
     #[inline]
     pub fn is_stalled(&self) -> bool {
+        if self.large.is_some() {
+            return self.is_large_stalled();
+        }
         let waiting = self.ring.len();
         waiting >= limits::MAX_IN_FLIGHT
             || self.ring.unsettled

@@ -40,22 +40,8 @@ impl Redis {
         }
         if was_held {
             self.present_again(key);
-        } else {
-            match self.filter(io, key, frame, command) {
-                None => {
-                    if !self.pauses.is_empty()
-                        && let Some(step) = self.wait_for_unpause(io, key, command)
-                    {
-                        return step;
-                    }
-                    self.count(key, command);
-                    if self.big_from != usize::MAX && !self.keys.is_empty() {
-                        self.note_keys(key, frame);
-                    }
-                }
-                Some(Delay::Denied) => return Step::Taken,
-                Some(Delay::For(delay)) => return self.hold(io, key, delay),
-            }
+        } else if let Some(step) = self.admit(io, key, frame, command, frame.bytes.len()) {
+            return step;
         }
         if self.has_near && command.writes != Writes::Nothing && self.waits_for_another(key) {
             return self.wait_for_ring(io, key);
@@ -75,6 +61,26 @@ impl Redis {
             self.show(io, key, frame, command);
         }
         step
+    }
+
+    /// What comes before anything is done with a command of that size: rules, pauses, counts. `None`: it goes on.
+    #[inline]
+    pub(crate) fn admit(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command, size: usize) -> Option<Step> {
+        match self.filter(io, key, frame, command, size as u64) {
+            None => {}
+            Some(Delay::Denied) => return Some(Step::Taken),
+            Some(Delay::For(delay)) => return Some(self.hold(io, key, delay)),
+        }
+        if !self.pauses.is_empty()
+            && let Some(step) = self.wait_for_unpause(io, key, command)
+        {
+            return Some(step);
+        }
+        self.count(key, command);
+        if self.big_from != usize::MAX && !self.keys.is_empty() {
+            self.note_keys(key, frame, size);
+        }
+        None
     }
 
     /// A write, where replies are kept near: what it asks is marked.
@@ -167,7 +173,7 @@ impl Redis {
     }
 
     /// What the listener's filters say; `None`: it goes on.
-    fn filter(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Option<Delay> {
+    fn filter(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command, bytes: u64) -> Option<Delay> {
         let client = self.clients.get_mut(key)?;
         let chain = self.listeners.get(client.listener)?.as_ref()?.conf.chain.as_ref()?;
         if client.wait == Wait::Delayed {
@@ -187,15 +193,8 @@ impl Redis {
             many = self.keys.iter().map(|index| frame.word(*index as usize)).collect();
             &many
         };
-        let request = Request {
-            identity: &client.identity,
-            class: command.class,
-            verb: &command.verb,
-            groups: &command.acl,
-            resources,
-            bytes: frame.bytes.len() as u64,
-            fingerprint: 0,
-        };
+        let request =
+            Request { identity: &client.identity, class: command.class, verb: &command.verb, groups: &command.acl, resources, bytes, fingerprint: 0 };
         let flow = chain.bind(&request);
         let (now, dice) = (io.now(), io.random());
         let verdict = chain.run(&flow, &request, now, dice);
@@ -255,6 +254,9 @@ impl Redis {
     /// Sends a command whose reply is passed on as it comes, unless it is kept near.
     pub(crate) fn ask_read(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command, to: To) {
         let repeatable = is_repeatable(command, frame);
+        if !self.heavy.is_empty() && repeatable && self.ask_heavy(io, key, frame, to) {
+            return;
+        }
         if !self.has_near || command.near == NearRead::Never || self.keys.len() != 1 {
             return self.ask_for(io, key, frame.bytes, to, repeatable);
         }

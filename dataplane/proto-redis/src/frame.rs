@@ -60,10 +60,26 @@ pub enum Found {
     Nothing(usize),
     /// Not complete; that many bytes are needed at least.
     More(usize),
+    /// The next word is long, and not to be waited for; those before it are in the scan.
+    Long(LongWord),
+}
+
+/// A word that is too long to be waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LongWord {
+    /// Where it begins.
+    pub start: usize,
+    /// Its bytes.
+    pub length: u64,
+    /// Words behind it.
+    pub left: i64,
 }
 
 /// What a client did wrong; the text after `-ERR Protocol error: `.
 pub type Wrong = Cow<'static, str>;
+
+/// What a server says of a length that is none.
+pub(crate) const BULK_LENGTH: &str = "invalid bulk length";
 
 /// The state of one scan.
 #[derive(Default, Debug)]
@@ -72,6 +88,8 @@ pub struct Scan {
     pub words: Vec<Word>,
     /// An inline command as an array.
     pub rewritten: Vec<u8>,
+    /// Whether long words are told of instead of waited for.
+    pub streams: bool,
     at: usize,
     left: i64,
 }
@@ -80,6 +98,7 @@ impl Scan {
     /// Forgets what was found: the next call starts at the front of a command.
     pub fn reset(&mut self) {
         self.words.clear();
+        self.streams = false;
         self.at = 0;
         self.left = 0;
     }
@@ -116,8 +135,8 @@ impl Scan {
             self.left = count;
         }
         while self.left > 0 {
-            if let Some(more) = self.bulk(bytes, known)? {
-                return Ok(Found::More(more));
+            if let Some(found) = self.bulk(bytes, known)? {
+                return Ok(found);
             }
         }
         let length = self.at;
@@ -125,30 +144,36 @@ impl Scan {
         Ok(Found::Command(length))
     }
 
-    /// One word; how many bytes are needed if it is not complete.
+    /// One word; what is found instead if it is not complete.
     #[inline]
-    fn bulk(&mut self, bytes: &[u8], known: bool) -> Result<Option<usize>, Wrong> {
+    fn bulk(&mut self, bytes: &[u8], known: bool) -> Result<Option<Found>, Wrong> {
         match bytes.get(self.at) {
-            None => return Ok(Some(self.at + self.left as usize * 5)),
+            None => return Ok(Some(Found::More(self.at + self.left as usize * 5))),
             Some(b'$') => {}
             Some(other) => return Err(format!("expected '$', got '{}'", printable(*other)).into()),
         }
-        let Some((length, start)) = number(bytes, self.at + 1, "invalid bulk length")? else { return Ok(Some(bytes.len() + 1)) };
-        if !(0..=512 * 1024 * 1024).contains(&length) {
-            return Err("invalid bulk length".into());
-        }
-        if length > limits::MAX_WORD {
-            return Err(format!("invalid bulk length: {length} is over midstream's limit of {} bytes", limits::MAX_WORD).into());
+        let Some((length, start)) = number(bytes, self.at + 1, BULK_LENGTH)? else { return Ok(Some(Found::More(bytes.len() + 1))) };
+        if !(0..=limits::MAX_STREAMED_WORD).contains(&length) {
+            return Err(BULK_LENGTH.into());
         }
         if length > limits::MAX_WORD_UNAUTHENTICATED && !known {
             return Err("unauthenticated bulk length".into());
+        }
+        if length > limits::MAX_HELD_WORD {
+            if self.streams {
+                return Ok(Some(Found::Long(LongWord { start, length: length as u64, left: self.left - 1 })));
+            }
+            if length > limits::MAX_WORD {
+                let limit = limits::MAX_WORD;
+                return Err(format!("{BULK_LENGTH}: {length} is over midstream's limit of {limit} bytes for what cannot stream").into());
+            }
         }
         let end = start + length as usize;
         if end > limits::MAX_COMMAND {
             return Err(format!("the command is over midstream's limit of {} bytes", limits::MAX_COMMAND).into());
         }
         match bytes.get(end..end + 2) {
-            None => Ok(Some(end + 2)),
+            None => Ok(Some(Found::More(end + 2))),
             Some(b"\r\n") => {
                 self.words.push(Word { start: start as u32, end: end as u32 });
                 self.at = end + 2;
@@ -230,6 +255,6 @@ fn long_number(bytes: &[u8], at: usize, wrong: &'static str) -> Result<Option<(i
     Ok(None)
 }
 
-fn printable(byte: u8) -> char {
+pub(crate) fn printable(byte: u8) -> char {
     if byte.is_ascii_graphic() || byte == b' ' { byte as char } else { '?' }
 }

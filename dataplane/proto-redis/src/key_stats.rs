@@ -3,8 +3,9 @@
 //! Hot keys are counted as clients name them, one command in so many, chosen by dice so that no rhythm of a client hides from it. Big keys are
 //! known by what is written and answered: a command or a reply from some size on.
 
-use crate::frame::{Found, Frame, Scan};
+use crate::frame::Frame;
 use crate::fronts::name_in_front;
+use crate::heavy::HEAVY;
 use crate::keys;
 use crate::listener::Listener;
 use crate::machine::Redis;
@@ -81,7 +82,7 @@ impl Drop for KeyStats {
 impl Redis {
     /// What is asked for of a listener, kept where it is the same as before.
     pub(crate) fn configure_key_stats(&mut self) {
-        self.big_from = usize::MAX;
+        (self.big_from, self.weigh_from) = (usize::MAX, HEAVY);
         for listener in self.listeners.iter_mut().flatten() {
             let wanted = listener.conf.key_stats;
             if listener.key_stats.as_ref().map(|stats| stats.conf) != wanted {
@@ -90,18 +91,19 @@ impl Redis {
             }
             self.big_from = self.big_from.min(wanted.map_or(usize::MAX, |conf| conf.big_bytes));
         }
+        self.weigh_from = self.weigh_from.min(self.big_from);
     }
 
     /// A command with keys, which are in `self.keys`.
-    pub(crate) fn note_keys(&mut self, key: Key, frame: &Frame<'_>) {
+    pub(crate) fn note_keys(&mut self, key: Key, frame: &Frame<'_>, size: usize) {
         let Some(listener) = self.clients.get(key).map(|client| client.listener) else { return };
         let Some(stats) = self.listeners.get_mut(listener).and_then(Option::as_mut).and_then(|listener| listener.key_stats.as_mut()) else { return };
         let names = || self.keys.iter().take(MOST_KEYS).map(|index| frame.word(*index as usize));
         if stats.is_counted() {
             names().for_each(|name| stats.hot.add(name, u64::from(stats.conf.sample)));
         }
-        if frame.bytes.len() >= stats.conf.big_bytes && self.keys.len() == 1 {
-            names().for_each(|name| stats.big.add(name, frame.bytes.len() as u64));
+        if size >= stats.conf.big_bytes && self.keys.len() == 1 {
+            names().for_each(|name| stats.big.add(name, size as u64));
         }
     }
 
@@ -111,16 +113,8 @@ impl Redis {
         let Some(Some(listener)) = self.clients.get(key).and_then(|client| self.listeners.get(client.listener)) else { return };
         let Some(stats) = listener.key_stats.as_ref().filter(|stats| size >= stats.conf.big_bytes) else { return };
         let bytes = connection.kept.all().get(..pending.kept as usize).unwrap_or_default();
-        let mut scan = Scan::default();
-        let Ok(Found::Command(length)) = scan.command(bytes, true) else { return };
-        let frame = Frame { bytes: &bytes[..length], words: &scan.words };
-        let Some(command) = self.table.find(frame.word(0)) else { return };
-        let mut found = Vec::new();
-        if keys::of(command, &frame, &mut found).is_ok()
-            && let [only] = found[..]
-        {
-            let name = frame.word(only as usize);
-            stats.big.add(&listener.front_of(connection.cluster, name), size as u64);
+        if let Some(name) = keys::only(self.table, bytes) {
+            stats.big.add(&listener.front_of(connection.cluster, &name), size as u64);
         }
     }
 

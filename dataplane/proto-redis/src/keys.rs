@@ -1,7 +1,7 @@
 //! Which words of a command are keys, by the server's own key specifications.
 
-use crate::frame::Frame;
-use crate::table::{Access, Begin, Command, Find, Keys};
+use crate::frame::{Found, Frame, Scan};
+use crate::table::{Access, Begin, Command, Find, Keys, Table};
 
 /// Appends the indices of the words that are keys.
 ///
@@ -21,6 +21,16 @@ pub fn of(command: &Command, frame: &Frame<'_>, found: &mut Vec<u32>) -> Result<
         sort_store(frame, found);
     }
     Ok(())
+}
+
+/// The only key of a whole command; `None`: it has none or several.
+pub(crate) fn only(table: &Table, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut scan = Scan::default();
+    let Ok(Found::Command(length)) = scan.command(bytes, true) else { return None };
+    let frame = Frame { bytes: &bytes[..length], words: &scan.words };
+    let mut found = Vec::new();
+    of(table.find(frame.word(0))?, &frame, &mut found).ok()?;
+    if let [only] = found[..] { Some(frame.word(only as usize).to_vec()) } else { None }
 }
 
 /// The words that are keys, with what each is to the command.

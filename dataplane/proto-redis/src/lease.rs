@@ -30,6 +30,8 @@ pub enum Purpose {
     Block,
     /// A large reply comes on it, no faster than the client reads.
     Pace,
+    /// A large command goes out on it, as the client sends it ([`crate::large`]).
+    Stream,
 }
 
 /// A client's leased connection.
@@ -104,11 +106,11 @@ impl Redis {
         if let Some(client) = self.clients.get_mut(key) {
             client.wait = Wait::Barrier;
             asking = client.lease.is_some_and(|lease| lease.asking);
-            if client.purpose == Purpose::Pace {
-                io.link(pipe, key);
-            }
         }
         if let Some(connection) = self.pipes.get_mut(pipe) {
+            if connection.tells.is_none() {
+                io.link(pipe, key); // whatever the reply is, it comes no faster than the client reads
+            }
             if blocks && connection.id.is_none() {
                 connection.ask(io, pipe, b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n", Pending::internal(Owner::Identity, connection.node, pending.resp));
             }
@@ -163,6 +165,7 @@ impl Redis {
     pub(crate) fn give_back(&mut self, io: &mut dyn Io, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(lease) = client.lease.take() else { return };
+        let is_cut = client.is_mid_large();
         io.unlink(lease.pipe);
         let Some(pipe) = self.pipes.get_mut(lease.pipe) else { return };
         if pipe.tells.is_some() {
@@ -170,7 +173,7 @@ impl Redis {
             pipe.ask(io, lease.pipe, UNWATCH, Pending::internal(Owner::Nobody, pipe.node, pipe.resp));
             return;
         }
-        let clean = pipe.fifo.is_empty() && pipe.state == State::Ready && !pipe.retired;
+        let clean = !is_cut && pipe.fifo.is_empty() && pipe.state == State::Ready && !pipe.retired;
         let (cluster, node, resp) = (pipe.cluster, pipe.node, pipe.resp);
         let Some(Some(known)) = self.clusters.get_mut(cluster) else { return };
         let idle = &mut known.nodes[usize::from(node)].idle[usize::from(resp == 3)];
@@ -208,6 +211,9 @@ impl Redis {
         let (cluster, from) = (connection.cluster, connection.node);
         let Some((mut pending, bytes)) = connection.take_front() else { return false };
         let Owner::Client(key, seq) = pending.owner else { return false };
+        if pending.kept == 0 {
+            return self.lost_turn(io, key, pending, error);
+        }
         let target = self.redirected_to(cluster, from, error).filter(|_| matches!(asks, Asks::Moved | Asks::Ask));
         if let (Asks::Moved, Some(node), Some((slot, ..)), Some(Some(known))) =
             (asks, target, topology::redirect(error), self.clusters.get_mut(cluster))
@@ -243,6 +249,16 @@ impl Redis {
         true
     }
 
+    /// A node did not take a command that is not here any more.
+    fn lost_turn(&mut self, io: &mut dyn Io, key: Key, pending: Pending, error: &[u8]) -> bool {
+        self.give_back(io, key);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.wait = Wait::No;
+        }
+        self.too_long_to_repeat(io, pending, error);
+        true
+    }
+
     /// Leases a connection to the node that is to have the slot, for commands after ASKING.
     fn lease_asking(&mut self, io: &mut dyn Io, key: Key, cluster: usize, node: u16) -> bool {
         if self.lease(io, key, cluster, node).is_none() {
@@ -272,6 +288,7 @@ impl Redis {
         let sent = pipe.state == State::Ready;
         match purpose {
             Purpose::Exec if !sent => self.aborted(io, key, seq),
+            Purpose::Stream => self.orphan_of_large(io, pending, bytes, pipe.cluster, why),
             Purpose::Pace => {
                 client.lease = None;
                 self.park(io, pipe.cluster, bytes, Pending { leased: false, ..pending }, 0, Reason::Paced);
@@ -306,7 +323,7 @@ impl Redis {
         client.wait = Wait::No;
         match lease.purpose {
             Purpose::Watch => client.transaction.broken = client.transaction.is_watching(),
-            Purpose::Exec | Purpose::Block | Purpose::Pace => {}
+            Purpose::Exec | Purpose::Block | Purpose::Pace | Purpose::Stream => {}
         }
         self.resume(io, key);
     }

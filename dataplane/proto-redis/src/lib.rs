@@ -14,6 +14,7 @@
 //! * [`cross_slot`], [`errand`]: commands with keys in several slots, in steps ([`gather`], [`transfer`], [`shift`], [`pops`], [`streams`]).
 //! * [`ring`], [`merge`]: replies in the order of requests; the parts of a split command as one.
 //! * [`pipe`], [`cluster`], [`topology`]: connections, nodes, slots.
+//! * [`large`], [`lane`], [`heavy`]: values that are never held whole, in both directions.
 //! * [`near`]: replies that are kept here until their keys change.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -41,12 +42,14 @@ mod fronts;
 pub mod fuzz;
 mod gather;
 pub mod glob;
+mod heavy;
 mod info;
 mod inline;
 mod inquiry;
 pub mod key_stats;
 pub mod keys;
 mod lane;
+mod large;
 mod latency;
 mod lease;
 pub mod limits;

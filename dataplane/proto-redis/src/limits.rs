@@ -3,8 +3,13 @@
 /// Words of one command: the server's own bound (`PROTO_MAX_MULTIBULK` in its networking.c).
 pub const MAX_WORDS: i64 = 1024 * 1024;
 
-/// One word. The server's `proto-max-bulk-len` is 512 MB; we hold a command whole, twice, until its connection took it, and a cache value
-/// of more than 32 MiB is a mistake more often than a wish.
+/// A word that streams ([`crate::large`]): the server's `proto-max-bulk-len`.
+pub const MAX_STREAMED_WORD: i64 = 512 * 1024 * 1024;
+
+/// A longer word streams where nothing but the node needs it: what is longer than [`MAX_KEPT`] is not kept for a second attempt anyway.
+pub const MAX_HELD_WORD: i64 = MAX_KEPT as i64;
+
+/// One word of a command that is held whole, twice, until its connection took it: in a transaction, with several keys, mirrored.
 pub const MAX_WORD: i64 = 32 * 1024 * 1024;
 
 /// One command: two of the longest words, so that `MSET a 32MiB b 32MiB` is refused before the engine's own bound on tails.
@@ -47,9 +52,10 @@ pub const MAX_IN_FLIGHT: usize = 1024;
 /// Replies that one client may have outstanding, in bytes, judged by the longest it got lately: what a stalled reader can cost.
 pub const MAX_OUTSTANDING: u64 = 1024 * 1024;
 
-/// A reply announced to be longer than this is fetched at the client's own pace from the start ([`crate::lane`]); shorter ones only while
-/// the client does not keep up, because fetching again costs the node a second reply.
-pub const MAX_UNPACED: u64 = 16 * 1024 * 1024;
+/// A reply announced to be longer than this is fetched at the client's own pace ([`crate::lane`]): with [`MAX_OUTSTANDING`] it is what a
+/// stalled reader costs. Shorter ones are only while the client does not keep up, because fetching again costs the node a second reply. What is known beforehand to be longer than
+/// [`MAX_OUTSTANDING`] is fetched so the first time ([`crate::heavy`]).
+pub const MAX_UNPACED: u64 = 2 * 1024 * 1024;
 
 /// Keys of one MGET, MSET, DEL ... over several slots: each is a command of its own to some node.
 pub const MAX_SPLIT: usize = 64 * 1024;

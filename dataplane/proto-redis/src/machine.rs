@@ -5,7 +5,9 @@ use crate::cluster::Cluster;
 use crate::conf::Conf;
 use crate::errand::TIMER_ERRAND;
 use crate::frame::{self, Found, Frame};
+use crate::heavy::{HEAVY, Heavy};
 use crate::inquiry::{self, Inquiry};
+use crate::large::Course;
 use crate::listener::Listener;
 use crate::meters::ListenerMeters;
 use crate::mirror::Twins;
@@ -59,10 +61,14 @@ pub struct Redis {
     pub(crate) twins: Twins,
     /// The size of a command or reply from which on some listener lists its key; none does where it is the largest number.
     pub(crate) big_from: usize,
+    /// The size of a reply from which it is weighed at all.
+    pub(crate) weigh_from: usize,
     /// The present command with the back end's names of its keys; kept for its buffers.
     pub(crate) renamed: Renamed,
     /// What the access log wants to hear of the present command.
     pub(crate) tap: Option<Box<Tap>>,
+    /// Keys whose replies were large.
+    pub(crate) heavy: Heavy,
     /// Errands under way that move data through this process.
     pub(crate) heavy_errands: usize,
     /// Clients that track.
@@ -107,8 +113,10 @@ impl Redis {
             has_mirrors: false,
             twins: Twins::default(),
             big_from: usize::MAX,
+            weigh_from: HEAVY,
             renamed: Renamed::default(),
             tap: None,
+            heavy: Heavy::default(),
             heavy_errands: 0,
             trackers: 0,
             has_near: false,
@@ -141,7 +149,10 @@ impl Redis {
         let mut at = 0;
         while at < bytes.len() {
             let Some(client) = self.clients.get_mut(key) else { return Ok(bytes.len()) };
-            if client.closing {
+            if client.is_mid_large() {
+                return Ok(at + self.large_tail(io, key, &bytes[at..]));
+            }
+            if client.closing && !client.has_begun_large() {
                 return Ok(bytes.len());
             }
             if client.is_stalled() {
@@ -151,15 +162,25 @@ impl Redis {
             }
             if let Some(partial) = client.partial.take() {
                 *scan = *partial;
+            } else if scan.progress() == 0 {
+                scan.streams = true;
             }
             let rest = &bytes[at..];
             let (step, length) = match scan.command(rest, client.known) {
                 Ok(Found::Command(length)) => (self.command(io, key, &Frame { bytes: &rest[..length], words: &scan.words }), length),
                 Ok(Found::Inline(length)) => (self.command(io, key, &Frame { bytes: &scan.rewritten, words: &scan.words }), length),
                 Ok(Found::Nothing(length)) => (Step::Taken, length),
+                Ok(Found::Long(word)) => match self.large(io, key, &Frame { bytes: rest, words: &scan.words }, word) {
+                    Course::Begun(length) => return Ok(at + length),
+                    Course::Held => break,
+                    Course::Whole => {
+                        scan.streams = false;
+                        continue;
+                    }
+                },
                 Ok(Found::More(needed)) => {
                     io.want(key, needed);
-                    if scan.progress() > REMEMBER_FROM {
+                    if scan.progress() > REMEMBER_FROM || !scan.streams {
                         client.partial = Some(Box::new(mem::take(scan)));
                     }
                     break;
@@ -338,6 +359,9 @@ impl Protocol for Redis {
             (Event::HalfClosed, Side::Client) => {
                 if let Some(client) = self.clients.get_mut(key) {
                     client.half_closed = true;
+                    if client.is_mid_large() {
+                        return self.close_client(io, key, Close::Abort);
+                    }
                     self.close_if_done(io, key);
                 }
             }

@@ -290,6 +290,12 @@ impl Pipe {
         self.fifo.push_back(pending);
     }
 
+    /// Asks with a command that is not whole; what is missing follows in the connection's output.
+    pub fn begin(&mut self, io: &mut dyn Io, key: Key, head: &[u8], pending: Pending) {
+        io.out(key).extend_from_slice(head);
+        self.fifo.push_back(Pending { kept: 0, ..pending });
+    }
+
     /// Says what is answered with messages only (SUBSCRIBE).
     pub fn tell(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8]) {
         if self.state == State::Ready {

@@ -6,6 +6,8 @@
 use crate::asks::{Asks, asks};
 use crate::cluster::Reason;
 use crate::discovery::Discovery;
+use crate::heavy::HEAVY;
+use crate::limits;
 use crate::machine::Redis;
 use crate::merge;
 use crate::near::Mark;
@@ -69,7 +71,7 @@ impl Redis {
             self.near_skipped(pending.near, piece);
             return Ok(());
         }
-        let pipe = if piece.len() >= self.big_from || !(first && done) {
+        let pipe = if piece.len() >= self.weigh_from || !(first && done) {
             self.measure(key, pending, piece.len(), done);
             let Some(pipe) = self.pipes.get_mut(key) else { return Ok(()) };
             pipe
@@ -117,6 +119,9 @@ impl Redis {
         if !first && let Some(client) = self.clients.get_mut(client) {
             client.expected = client.expected.saturating_sub(piece.len() as u64);
         }
+        if done && pending.leased && self.large_answered(io, key, client) {
+            return;
+        }
         let mut piece = piece;
         if pending.near != Mark::None {
             match self.near_piece(io, key, pending, piece, first, done) {
@@ -157,6 +162,9 @@ impl Redis {
         let Some(pipe) = self.pipes.get_mut(key) else { return };
         let whole = pipe.streamed.saturating_add(length);
         pipe.streamed = if done { 0 } else { whole };
+        if done && whole > HEAVY {
+            self.note_heavy(key, pending);
+        }
         if done && whole >= self.big_from {
             self.note_reply(key, pending, whole);
         }
@@ -187,7 +195,7 @@ impl Redis {
     fn topology_piece(&mut self, io: &mut dyn Io, key: Key, piece: &[u8], done: bool) {
         let Some(pipe) = self.pipes.get_mut(key) else { return };
         let (cluster, node) = (pipe.cluster, pipe.node);
-        if (!done || !pipe.topology.is_empty()) && pipe.topology.len() < crate::limits::MAX_TOPOLOGY {
+        if (!done || !pipe.topology.is_empty()) && pipe.topology.len() < limits::MAX_TOPOLOGY {
             pipe.topology.extend_from_slice(piece);
         }
         if !done {
@@ -235,7 +243,7 @@ impl Redis {
             return self.send_after(io, cluster, &bytes, Pending { to: To::Slot(slot), ..pending });
         }
         let is_its_turn = self.redirecting(pending);
-        let again = pending.redirects >= crate::limits::MAX_REDIRECTS;
+        let again = pending.redirects >= limits::MAX_REDIRECTS;
         pending.redirects = if again { 0 } else { pending.redirects + 1 };
         match asks {
             Asks::Moved | Asks::Ask if !is_its_turn => self.park(io, cluster, &bytes, pending, 0, Reason::Said(error.to_vec())),
@@ -259,7 +267,7 @@ impl Redis {
     fn load_script(&mut self, io: &mut dyn Io, key: Key, pending: Pending) -> bool {
         let Some(pipe) = self.pipes.get_mut(key) else { return false };
         let bytes = pipe.kept.all().get(..pending.kept as usize).unwrap_or_default();
-        let may = !pending.leased && pending.batch == 0 && pending.redirects < crate::limits::MAX_REDIRECTS;
+        let may = !pending.leased && pending.batch == 0 && pending.redirects < limits::MAX_REDIRECTS;
         let Some(load) = self.scripts.loading(bytes).filter(|_| may) else { return false };
         let (cluster, node) = (pipe.cluster, pipe.node);
         let Some((mut pending, bytes)) = pipe.take_front() else { return false };
@@ -339,12 +347,12 @@ impl Redis {
         }
     }
 
-    fn too_long_to_repeat(&mut self, io: &mut dyn Io, pending: Pending, error: &[u8]) {
+    pub(crate) fn too_long_to_repeat(&mut self, io: &mut dyn Io, pending: Pending, error: &[u8]) {
         let Owner::Client(client, seq) = pending.owner else { return };
         let text = format!(
             "-TRYAGAIN midstream: the node did not take the command ({}), and commands over {} bytes are not kept; send it again\r\n",
             printable(merge::error_code(error).as_str()),
-            crate::limits::MAX_KEPT
+            limits::MAX_KEPT
         );
         self.deliver(io, client, seq, text.as_bytes(), true);
     }
@@ -353,7 +361,7 @@ impl Redis {
 impl Pipe {
     /// The beginning of what a sentinel answers; the rest comes as the answer to the next question.
     fn keep_part(&mut self, piece: &[u8], done: bool) {
-        if self.topology.len() < crate::limits::MAX_TOPOLOGY {
+        if self.topology.len() < limits::MAX_TOPOLOGY {
             self.topology.extend_from_slice(piece);
         }
         if done {

@@ -4,6 +4,7 @@
 //! when its turn has come ([`crate::order`]). It is tried when an earlier one is answered, and, with all others of the back end, every tick,
 //! when the slot table changes and when a node comes up.
 
+use crate::client::Wait;
 use crate::cluster::{Parked, Reason};
 use crate::limits;
 use crate::machine::Redis;
@@ -181,6 +182,9 @@ impl Redis {
     pub(crate) fn give_up(&mut self, io: &mut dyn Io, cluster: usize, pending: Pending, reason: &Reason) {
         let Owner::Client(client, seq) = pending.owner else { return };
         self.meters_of(client, |meters| meters.failed.add(1));
+        if let Some(client) = self.clients.get_mut(client).filter(|client| pending.leased && client.wait == Wait::Barrier) {
+            client.wait = Wait::No;
+        }
         let known = self.clusters.get(cluster).and_then(Option::as_ref);
         let (name, deadline) = known.map_or(("?", 0), |known| (&*known.conf.name, known.conf.retry_deadline));
         let within = format!("RedisCluster/{name} within {} s", deadline as f64 / SECONDS as f64);

@@ -8,7 +8,7 @@ use wire::sim::{Did, Sim};
 use wire::{Key, MILLIS, Worker};
 
 const SLOTS: &[u8] = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:7001\r\n";
-const REPLY: usize = 4 * 1024 * 1024;
+const REPLY: usize = 3 * 512 * 1024;
 const PIECE: usize = 128 * 1024;
 
 fn started() -> (Sim, Key) {
@@ -127,4 +127,54 @@ fn one_client_has_a_bounded_number_of_commands_in_flight() {
         owed = sim.take(shared).len() / b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n".len();
     }
     assert_eq!(answered, 10_000);
+}
+
+#[test]
+fn a_very_large_reply_is_never_held() {
+    let (mut sim, shared) = started();
+    let client = sim.connect("cache");
+    sim.send(client, b"GET a\r\n");
+    sim.take(shared);
+    let bytes = [format!("${}\r\n", 4 * REPLY).as_bytes(), &vec![b'a'; 4 * REPLY], b"\r\n"].concat();
+    send(&mut sim, shared, &bytes, &mut 0);
+    assert_eq!(sim.world.unsent(client), b"");
+    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
+    sim.accept(lane);
+    assert_eq!(sim.take(lane), b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
+}
+
+#[test]
+fn a_key_known_to_be_large_is_read_at_its_clients_pace_at_once() {
+    let (mut sim, shared) = started();
+    let client = sim.connect("cache");
+    sim.send(client, b"GET a\r\n");
+    sim.take(shared);
+    sim.send(shared, &reply(b'a'));
+    assert_eq!(sim.take(client), reply(b'a'));
+    sim.send(client, b"GET b\r\nGET a\r\nGET c\r\n");
+    assert_eq!(sim.take(shared), b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n", "what comes behind it waits for it");
+    sim.send(shared, b"$1\r\nb\r\n");
+    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
+    sim.accept(lane);
+    assert_eq!(sim.take(lane), b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
+    let (bytes, mut at) = (reply(b'a'), 0);
+    send(&mut sim, lane, &bytes, &mut at);
+    assert!(at < bytes.len() && sim.world.unsent(client).len() <= 2 * wire::limits::HIGH_WATER);
+    while at < bytes.len() {
+        sim.take(client);
+        send(&mut sim, lane, &bytes, &mut at);
+    }
+    assert_eq!(sim.take(shared), b"*2\r\n$3\r\nGET\r\n$1\r\nc\r\n");
+}
+
+#[test]
+fn a_large_reply_to_a_blocking_command_is_read_at_its_clients_pace() {
+    let (mut sim, _) = started();
+    let client = sim.connect("cache");
+    sim.send(client, b"BLPOP a 0\r\n");
+    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
+    sim.accept(lane);
+    let (bytes, mut at) = ([b":1\r\n*2\r\n$1\r\na\r\n".as_slice(), &reply(b'a')].concat(), 0);
+    send(&mut sim, lane, &bytes, &mut at);
+    assert!(at < bytes.len() && sim.world.unsent(client).len() <= 2 * wire::limits::HIGH_WATER);
 }

@@ -49,7 +49,7 @@ REPLIES = 60
 WATCHED_S = 2.0
 
 
-def test_sixty_large_replies_that_nobody_reads_cost_about_one(sidecar: Callable[..., Sidecar], redis_cluster: RedisCluster) -> None:
+def test_sixty_large_replies_that_nobody_reads_cost_less_than_one(sidecar: Callable[..., Sidecar], redis_cluster: RedisCluster) -> None:
     port = ports.free()
     process = psutil.Process(sidecar(objects(redis_cluster.addresses, port)).pid)
     client = connect(port)
@@ -72,5 +72,5 @@ def test_sixty_large_replies_that_nobody_reads_cost_about_one(sidecar: Callable[
         assert client.ping()
         after = process.memory_info().rss
     client.delete(*names)
-    assert peak - before <= REPLY + 2 * KIB * KIB
+    assert peak - before <= REPLY
     assert after - before <= 3 * KIB * KIB
