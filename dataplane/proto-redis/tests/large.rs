@@ -85,7 +85,7 @@ impl Scene {
     fn stream(&mut self, lane: Key, bytes: &[u8]) -> Vec<u8> {
         let (mut at, mut got) = (0, Vec::new());
         while at < bytes.len() {
-            while at < bytes.len() && self.sim.is_read(self.client) && self.sim.world.unsent(lane).len() <= HIGH_WATER {
+            while at < bytes.len() && self.sim.is_read(self.client) {
                 let end = (at + PIECE).min(bytes.len());
                 self.sim.send(self.client, &bytes[at..end]);
                 at = end;
