@@ -46,6 +46,7 @@ mod heavy;
 mod info;
 mod inline;
 mod inquiry;
+mod intake;
 pub mod key_stats;
 pub mod keys;
 mod lane;

@@ -4,10 +4,9 @@ use crate::client::{Client, Wait};
 use crate::cluster::Cluster;
 use crate::conf::Conf;
 use crate::errand::TIMER_ERRAND;
-use crate::frame::{self, Found, Frame};
+use crate::frame;
 use crate::heavy::{HEAVY, Heavy};
 use crate::inquiry::{self, Inquiry};
-use crate::large::Course;
 use crate::listener::Listener;
 use crate::meters::ListenerMeters;
 use crate::mirror::Twins;
@@ -21,7 +20,7 @@ use crate::ring::Tap;
 use crate::scripts::{self, Scripts};
 use crate::table::Table;
 use std::mem;
-use wire::{Close, Event, Fault, Io, Key, Nanos, Opened, Outcome, Protocol, Request, SECONDS, Side, Slab, Whose, Why, Worker};
+use wire::{Close, Event, Fault, Io, Key, Nanos, Opened, Outcome, Protocol, Request, SECONDS, Side, Slab, Why, Worker};
 
 /// What became of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,9 +30,6 @@ pub(crate) enum Step {
     /// It is to be presented again.
     Held,
 }
-
-/// A long command that is not complete goes on where it stopped; below this, starting over is cheaper than remembering.
-const REMEMBER_FROM: usize = 4096;
 
 /// The family on one worker.
 pub struct Redis {
@@ -130,85 +126,6 @@ impl Redis {
         }
     }
 
-    fn client_data(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8]) -> Result<usize, Fault> {
-        let mut scan = mem::take(&mut self.scan);
-        let consumed = self.commands(io, key, bytes, &mut scan);
-        scan.reset();
-        self.scan = scan;
-        let consumed = consumed?;
-        if let Some(client) = self.clients.get_mut(key) {
-            client.unread = consumed < bytes.len() && (client.paused || matches!(client.wait, Wait::Delay | Wait::Paused));
-            if client.half_closed || client.closing {
-                self.close_if_done(io, key);
-            }
-        }
-        Ok(consumed)
-    }
-
-    fn commands(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8], scan: &mut frame::Scan) -> Result<usize, Fault> {
-        let mut at = 0;
-        while at < bytes.len() {
-            let Some(client) = self.clients.get_mut(key) else { return Ok(bytes.len()) };
-            if client.is_mid_large() {
-                return Ok(at + self.large_tail(io, key, &bytes[at..]));
-            }
-            if client.closing && !client.has_begun_large() {
-                return Ok(bytes.len());
-            }
-            if client.is_stalled() {
-                client.paused = true;
-                io.pause(key, true);
-                break;
-            }
-            if let Some(partial) = client.partial.take() {
-                *scan = *partial;
-            } else if scan.progress() == 0 {
-                scan.streams = true;
-            }
-            let rest = &bytes[at..];
-            let (step, length) = match scan.command(rest, client.known) {
-                Ok(Found::Command(length)) => (self.command(io, key, &Frame { bytes: &rest[..length], words: &scan.words }), length),
-                Ok(Found::Inline(length)) => (self.command(io, key, &Frame { bytes: &scan.rewritten, words: &scan.words }), length),
-                Ok(Found::Nothing(length)) => (Step::Taken, length),
-                Ok(Found::Long(word)) => match self.large(io, key, &Frame { bytes: rest, words: &scan.words }, word) {
-                    Course::Begun(length) => return Ok(at + length),
-                    Course::Held => break,
-                    Course::Whole => {
-                        scan.streams = false;
-                        continue;
-                    }
-                },
-                Ok(Found::More(needed)) => {
-                    io.want(key, needed);
-                    if scan.progress() > REMEMBER_FROM || !scan.streams {
-                        client.partial = Some(Box::new(mem::take(scan)));
-                    }
-                    break;
-                }
-                Err(wrong) => return self.broken(io, key, &wrong, bytes.len()),
-            };
-            scan.reset();
-            if step == Step::Held {
-                break;
-            }
-            at += length;
-        }
-        Ok(at)
-    }
-
-    /// The client broke the protocol: it is told so after what it is still owed, and loses its connection.
-    fn broken(&mut self, io: &mut dyn Io, key: Key, wrong: &str, all: usize) -> Result<usize, Fault> {
-        self.meters_of(key, |meters| meters.protocol.add(1));
-        self.fail(io, key, &format!("ERR Protocol error: {wrong}"));
-        let Some(client) = self.clients.get_mut(key) else { return Ok(all) };
-        if client.ring.is_empty() {
-            self.forget_client(io, key);
-            return Err(Fault { whose: Whose::Client, place: "RESP command", what: wrong.to_owned().into() });
-        }
-        client.closing = true;
-        Ok(all)
-    }
-
     /// Does something with the counters of a client's listener.
     pub(crate) fn meters_of(&self, key: Key, count: impl FnOnce(&ListenerMeters)) {
         let listener = self.clients.get(key).and_then(|client| self.listeners.get(client.listener));
@@ -263,7 +180,7 @@ impl Redis {
         }
     }
 
-    fn close_if_done(&mut self, io: &mut dyn Io, key: Key) {
+    pub(crate) fn close_if_done(&mut self, io: &mut dyn Io, key: Key) {
         let Some(client) = self.clients.get(key) else { return };
         let ended = client.closing || (client.half_closed && !client.paused && !client.unread);
         if ended && client.ring.is_empty() {
@@ -296,7 +213,7 @@ impl Redis {
         io.close(key, how);
     }
 
-    fn forget_client(&mut self, io: &mut dyn Io, key: Key) {
+    pub(crate) fn forget_client(&mut self, io: &mut dyn Io, key: Key) {
         self.give_back(io, key);
         self.end_subscriptions(io, key);
         self.unwatch_listener(io, key);
