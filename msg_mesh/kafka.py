@@ -13,6 +13,7 @@ from mesh_core.model.kinds import Authored, Compiled, Kind, Kinds, Protocol, Wor
 from mesh_core.model.problem import Problem
 from mesh_core.model.secrets import UpstreamTls
 from mesh_core.model.values import Duration, ServerAddress, Spec, parse_duration_ms, parse_host_port, unix_path
+from msg_mesh import virtual
 from xds.messages import message, type_url
 
 # What stands for a broker's id in a pattern of names.
@@ -30,7 +31,8 @@ class KafkaClusterSpec(Spec):
 def register(kinds: Kinds) -> None:
     kinds.add(Kind("KafkaCluster", KafkaClusterSpec, no_check, compile_cluster))
     fields = frozenset({"tls", "broker_ports", "broker_hosts", "advertised_host", "advertised_port"})
-    kinds.add_protocol(Protocol("kafka", "KafkaCluster", fields, compile_filter, check_listener))
+    virtual.register(kinds)
+    kinds.add_protocol(Protocol("kafka", "KafkaCluster", fields, compile_filter, check_listener, also=(virtual.KIND,)))
 
 
 def check_listener(listener: Authored, world: World) -> Iterable[Problem]:
@@ -73,8 +75,10 @@ def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
 
 def compile_filter(listener: Authored, world: World) -> Message:
     spec = listener.spec
+    tenant = world.get(virtual.KIND, spec.backend)
     result = message("midstream.kafka.v1.KafkaProxy")(
-        backend=spec.backend,
+        backend=tenant.spec.cluster if tenant else spec.backend,
+        virtual_cluster=tenant.name if tenant else "",
         broker_hosts=spec.broker_hosts or "",
         advertised_host=spec.advertised_host or "",
         advertised_port=spec.advertised_port or 0,

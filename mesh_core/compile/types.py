@@ -11,6 +11,7 @@ _OURS = (
     "midstream.redis.v1.RedisMirror",
     "midstream.redis.v1.RedisKeyStats",
     "midstream.kafka.v1.KafkaCluster",
+    "midstream.kafka.v1.KafkaVirtualCluster",
     "midstream.policy.v1.AccessPolicy",
     "midstream.policy.v1.RateLimit",
     "midstream.policy.v1.Fault",

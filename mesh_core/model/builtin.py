@@ -33,7 +33,8 @@ def check_listener(kinds: Kinds):
         if protocol is None:
             yield listener.problem("spec.protocol", f"there is no protocol {spec.protocol!r}", suggest(spec.protocol, kinds.protocols))
             return
-        yield from reference(listener, "spec.backend", protocol.backend, spec.backend, world)
+        if not any(world.get(kind, spec.backend) for kind in protocol.also):
+            yield from reference(listener, "spec.backend", protocol.backend, spec.backend, world)
         for name, alias in _OPTIONAL_FIELDS.items():
             if name in spec.model_fields_set and name not in protocol.fields:
                 yield listener.problem(f"spec.{alias}", f"means nothing to protocol {spec.protocol}", "remove it")

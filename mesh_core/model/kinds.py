@@ -84,6 +84,7 @@ class Protocol:
     fields: frozenset[str]
     filter: Callable[[Authored, World], Message]  # the typed_config of the listener's only filter
     check: Callable[[Authored, World], Iterable[Problem]] = lambda listener, world: ()
+    also: tuple[str, ...] = ()  # further kinds that a backend may be
 
 
 class Kinds:

@@ -93,7 +93,7 @@ class Message:
         if version in self.flexible:
             last = "LAST_TAGS" if (self.key, self.direction) in LAST_TAGS else "NONE"
             words += self.tags(fields, version, "", last if tail is None else "TAIL_TAGS")
-        return [*merge_skips(words), word("END")]
+        return [*merge_skips(words), word("END", arg=int(self.direction == "request"))]
 
     def is_endpoints(self, field: dict) -> bool:
         return self.direction == "response" and field["name"] == "NodeEndpoints" and self.key in ADDRESSES

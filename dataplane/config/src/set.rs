@@ -86,6 +86,8 @@ pub struct Set {
     pub redis_key_stats: Named<redis::v1::RedisKeyStats>,
     /// Kafka back ends.
     pub kafka_clusters: Named<kafka::v1::KafkaCluster>,
+    /// Tenants on them.
+    pub kafka_virtual_clusters: Named<kafka::v1::KafkaVirtualCluster>,
     /// Who may do what.
     pub access_policies: Named<policy::v1::AccessPolicy>,
     /// How often.
@@ -122,6 +124,7 @@ impl Set {
             types::REDIS_KEY_STATS => put(&mut self.redis_key_stats, types::REDIS_KEY_STATS, raw),
             types::REDIS_MIRROR => put(&mut self.redis_mirrors, types::REDIS_MIRROR, raw),
             types::KAFKA_CLUSTER => put(&mut self.kafka_clusters, types::KAFKA_CLUSTER, raw),
+            types::KAFKA_VIRTUAL_CLUSTER => put(&mut self.kafka_virtual_clusters, types::KAFKA_VIRTUAL_CLUSTER, raw),
             types::ACCESS_POLICY => put(&mut self.access_policies, types::ACCESS_POLICY, raw),
             types::RATE_LIMIT => put(&mut self.rate_limits, types::RATE_LIMIT, raw),
             types::FAULT => put(&mut self.faults, types::FAULT, raw),

@@ -22,6 +22,8 @@ pub const REDIS_KEY_STATS: &str = "type.googleapis.com/midstream.redis.v1.RedisK
 pub const REDIS_MIRROR: &str = "type.googleapis.com/midstream.redis.v1.RedisMirror";
 /// midstream.kafka.v1.KafkaCluster
 pub const KAFKA_CLUSTER: &str = "type.googleapis.com/midstream.kafka.v1.KafkaCluster";
+/// midstream.kafka.v1.KafkaVirtualCluster
+pub const KAFKA_VIRTUAL_CLUSTER: &str = "type.googleapis.com/midstream.kafka.v1.KafkaVirtualCluster";
 /// midstream.policy.v1.AccessPolicy
 pub const ACCESS_POLICY: &str = "type.googleapis.com/midstream.policy.v1.AccessPolicy";
 /// midstream.policy.v1.RateLimit

@@ -4,7 +4,7 @@
 use config::{Raw, Set, settle, types};
 use libfuzzer_sys::fuzz_target;
 
-const TYPES: [&str; 15] = [
+const TYPES: [&str; 16] = [
     types::LISTENER,
     types::CLUSTER,
     types::ENDPOINTS,
@@ -16,6 +16,7 @@ const TYPES: [&str; 15] = [
     types::REDIS_MIRROR,
     types::REDIS_KEY_STATS,
     types::KAFKA_CLUSTER,
+    types::KAFKA_VIRTUAL_CLUSTER,
     types::ACCESS_POLICY,
     types::RATE_LIMIT,
     types::FAULT,

@@ -1,6 +1,7 @@
 //! The family's configuration: listeners, and the clusters behind them.
 
 use crate::address::{Facade, NODE, Places};
+use crate::virtual_cluster::{Tenants, VirtualCluster};
 use config::proto::midstream::core::v1::{UpstreamTls, downstream_tls};
 use config::proto::midstream::kafka::v1::{KafkaCluster, KafkaProxy};
 use config::{Compiled, Context, Entry, Invalid, ListenerOf, types};
@@ -35,6 +36,8 @@ pub struct Listener {
     pub advertised: Option<Arc<str>>,
     /// Its filters.
     pub chain: Option<Arc<dyn Chain>>,
+    /// The tenant's names, where it leads to a virtual cluster.
+    pub virtual_cluster: Option<Arc<VirtualCluster>>,
 }
 
 impl Listener {
@@ -81,11 +84,13 @@ pub fn compile(context: &Context<'_>) -> Compiled {
             Err(invalid) => refusals.push(entry.refuse(invalid)),
         }
     }
+    let tenants = Tenants::compile(context, &mut refusals);
     let mut conf = KafkaConf::default();
     let mut binds = Vec::new();
     let mut taken: BTreeMap<Address, String> = BTreeMap::new();
     for one in &found {
-        match listener(context, one, &backends).and_then(|(listener, wanted)| claim(&mut taken, one, &wanted).map(|()| (listener, wanted))) {
+        match listener(context, one, &backends, &tenants).and_then(|(listener, wanted)| claim(&mut taken, one, &wanted).map(|()| (listener, wanted)))
+        {
             Ok((listener, wanted)) => {
                 conf.listeners.insert(one.entry.name.clone(), Arc::new(listener));
                 binds.extend(wanted);
@@ -121,6 +126,7 @@ fn listener(
     context: &Context<'_>,
     one: &ListenerOf<KafkaProxy>,
     backends: &BTreeMap<String, Arc<Backend>>,
+    tenants: &Tenants,
 ) -> Result<(Listener, Vec<Bind>), Invalid> {
     let filter = &one.filter;
     let backend = backends
@@ -143,6 +149,7 @@ fn listener(
         places,
         advertised: (!filter.advertised_host.is_empty()).then(|| filter.advertised_host.as_str().into()),
         chain: context.chain(&one.entry.name),
+        virtual_cluster: tenants.of(filter)?,
     };
     Ok((listener, binds))
 }

@@ -39,6 +39,22 @@ impl Mark {
         text(self.bytes(body), self.compact)
     }
 
+    /// Whether a marked string, or the array whose count this is, is null.
+    pub fn is_null(&self, body: &[u8]) -> bool {
+        let first = self.bytes(body).first().copied().unwrap_or(0);
+        if self.compact { first == 0 } else { first >= 0x80 }
+    }
+
+    /// The content of marked bytes, without their length; null as empty.
+    pub fn blob<'a>(&self, body: &'a [u8]) -> &'a [u8] {
+        if self.compact { self.text(body) } else { self.bytes(body).get(4..).unwrap_or_default() }
+    }
+
+    /// A marked byte.
+    pub fn byte(&self, body: &[u8]) -> u8 {
+        self.bytes(body).first().copied().unwrap_or(0)
+    }
+
     /// A marked integer of 2 or 4 bytes.
     pub fn int(&self, body: &[u8]) -> i32 {
         match *self.bytes(body) {
@@ -66,6 +82,14 @@ impl Mark {
     /// Replaces the text of a marked string.
     pub fn with_text(&self, text: &[u8]) -> Splice {
         self.with(codec::string(self.compact, text))
+    }
+
+    /// Replaces the content of marked bytes.
+    pub fn with_blob(&self, blob: &[u8]) -> Splice {
+        let length = u32::try_from(blob.len()).unwrap_or(u32::MAX - 1);
+        let mut with = codec::count(self.compact, length);
+        with.extend(blob);
+        self.with(with)
     }
 
     /// Replaces a marked integer.

@@ -98,8 +98,8 @@ fn fill(tail: &[u8], tags: &Mark, count: u32, mut splices: Vec<Splice>) -> Optio
     (out.len() == tail.len()).then_some(out)
 }
 
-/// A tagged field of exactly `n` bytes, at least 2.
-fn put_filler(out: &mut Vec<u8>, n: usize) {
+/// A tagged field of exactly `n` bytes, at least 2, which everybody passes over.
+pub fn put_filler(out: &mut Vec<u8>, n: usize) {
     let end = out.len() + n;
     put_uvarint(out, FILLER_TAG);
     let width = (1..=5).find(|width| n - 1 - width < 1 << (7 * width)).unwrap_or(5);

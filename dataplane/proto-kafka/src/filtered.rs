@@ -1,18 +1,18 @@
-//! Requests on a listener that has filters: topics are found, decided, and masked where they are denied.
+//! Requests on a listener that has filters or leads to a virtual cluster: topics are found, decided, masked where they are denied, and
+//! go on under their physical names.
 
-use crate::conf::Listener;
 use crate::directory::TopicId;
 use crate::edit::{Mark, Splice, apply, marks};
 use crate::frame::RequestHead;
 use crate::mask::Masks;
-use crate::policy::{Park, Ruling, UNKNOWN_TOPIC_ID, code, is_maskable};
-use crate::relay::Relay;
+use crate::policy::{CLUSTER_AUTHORIZATION_FAILED, Park, Ruling, UNKNOWN_TOPIC_ID, code, is_maskable};
 use crate::requests::{Began, FETCH, PRODUCE, pending};
-use crate::session::{Passing, Session};
+use crate::session::Session;
 use crate::shared::Shared;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
-use crate::walk::{Malformed, Part, Seen, Step, Walk};
+use crate::virtual_cluster::{self, Refusal, answers, is_streamed, support};
+use crate::walk::{Malformed, Part};
 use std::sync::Arc;
 use wire::{Chain, Fault, Io};
 
@@ -21,6 +21,21 @@ pub const TIMER_PARK: u32 = 1;
 
 /// The longest request other than Produce that is held to be decided: a list of 10,000 topics with long names. Records are never held.
 const MAX_HELD_REQUEST: u64 = 1024 * 1024;
+
+/// The longest that bears what the leader of a group assigns: 100,000 partitions.
+const MAX_HELD_GROUP: u64 = 8 * 1024 * 1024;
+
+/// The longest Produce request of an old version on a virtual cluster with aliases. Clients send 1 MiB unless told otherwise.
+const MAX_HELD_PRODUCE: u64 = 32 * 1024 * 1024;
+
+const JOIN_GROUP: i16 = 11;
+const SYNC_GROUP: i16 = 14;
+
+/// Heartbeats repeat the ids that the client was told to own. That they are the tenant's own is seen when they are used.
+const IS_TOLD: [i16; 3] = [68, 76, 88];
+
+/// The rules of a listener, where it has some.
+pub(crate) type Rules<'a> = Option<&'a dyn Chain>;
 
 /// The resource type of a topic in the configuration APIs.
 const TOPIC_RESOURCE: u8 = 2;
@@ -41,13 +56,13 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    fn body_len(&self) -> u64 {
+    pub(crate) fn body_len(&self) -> u64 {
         self.head.frame().saturating_sub(self.body as u64)
     }
 }
 
 /// A topic that a request names.
-enum Named {
+pub(crate) enum Named {
     /// By a name that may be used.
     Passes(Arc<[u8]>),
     /// Not to be used: error code, sentence, the metric's word.
@@ -57,13 +72,19 @@ enum Named {
 }
 
 impl Session {
-    pub(crate) fn filtered(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>, chain: &dyn Chain) -> Result<Began, Fault> {
+    pub(crate) fn filtered(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>, chain: Rules<'_>) -> Result<Began, Fault> {
         self.cache.renew(shared.generation);
-        if request.api.key == PRODUCE {
+        let cluster = self.listener.virtual_cluster.as_deref();
+        if let Some(cluster) = cluster.filter(|cluster| !support::offers(cluster, request.api.key)) {
+            let what = format!("KafkaVirtualCluster/{} has no {}", cluster.name, request.api.name);
+            return self.refuse(io, shared, request, CLUSTER_AUTHORIZATION_FAILED, &what, "not_in_virtual_cluster");
+        }
+        if request.api.key == PRODUCE && cluster.is_none_or(|cluster| is_streamed(cluster, request.api, request.head.version)) {
             return self.filtered_produce(io, shared, request, chain);
         }
         let names_topics = [interest::TOPIC, interest::TOPIC_ID, interest::RESOURCE_NAME];
-        if names_topics.iter().any(|interest| Shape::bears(request.shape.request, *interest)) {
+        let is_renamed = cluster.is_some() && support::is_renamed(request.shape.request);
+        if is_renamed || names_topics.iter().any(|interest| Shape::bears(request.shape.request, *interest)) {
             return self.filtered_whole(io, shared, request, chain);
         }
         match self.admit(io, chain, request, &[]) {
@@ -78,7 +99,8 @@ impl Session {
     }
 
     /// Limits and faults, unless the request has passed them already.
-    fn admit(&mut self, io: &mut dyn Io, chain: &dyn Chain, request: &Request<'_>, topics: &[&[u8]]) -> Ruling {
+    pub(crate) fn admit(&mut self, io: &mut dyn Io, chain: Rules<'_>, request: &Request<'_>, topics: &[&[u8]]) -> Ruling {
+        let Some(chain) = chain else { return Ruling::Pass };
         if self.park.take_if(|park| *park == Park::Delayed).is_some() {
             return Ruling::Pass;
         }
@@ -97,7 +119,7 @@ impl Session {
         }
     }
 
-    fn wait(&mut self, io: &mut dyn Io, park: Park, time: wire::Nanos) -> Began {
+    pub(crate) fn wait(&mut self, io: &mut dyn Io, park: Park, time: wire::Nanos) -> Began {
         self.park = Some(park);
         self.is_waiting = true;
         self.repause(io);
@@ -106,7 +128,7 @@ impl Session {
     }
 
     /// Waits for the names of topic ids, once per request; false when that was done.
-    fn wait_for_names(&mut self, io: &mut dyn Io, shared: &mut Shared, ids: &[TopicId]) -> bool {
+    pub(crate) fn wait_for_names(&mut self, io: &mut dyn Io, shared: &mut Shared, ids: &[TopicId]) -> bool {
         if self.has_asked {
             return false;
         }
@@ -119,18 +141,28 @@ impl Session {
         true
     }
 
-    fn named(&mut self, shared: &mut Shared, chain: &dyn Chain, api: &Api, interest: u8, name: &[u8]) -> Option<Named> {
+    pub(crate) fn named(&mut self, shared: &mut Shared, chain: Rules<'_>, api: &Api, interest: u8, name: &[u8]) -> Option<Named> {
+        let cluster = self.listener.virtual_cluster.as_deref();
         let name: Arc<[u8]> = if interest == interest::TOPIC_ID {
+            if chain.is_none() && IS_TOLD.contains(&api.key) {
+                return None;
+            }
             let id = TopicId::try_from(name).ok().filter(|id| *id != [0; 16])?;
-            match shared.directory(&self.listener.backend.name).topic(&id) {
-                Some(name) => name.as_bytes().into(),
-                None => return Some(Named::Unknown),
+            let physical = shared.directory(&self.listener.backend.name).topic(&id);
+            match (physical, cluster) {
+                (None, _) => return Some(Named::Unknown),
+                (Some(name), None) => name.as_bytes().into(),
+                (Some(name), Some(cluster)) => match cluster.topics.client(name.as_bytes()) {
+                    Some(name) => name.into(),
+                    None => return Some(Named::Denied(UNKNOWN_TOPIC_ID, "the topic id is unknown".into(), "unknown_topic_id")),
+                },
             }
         } else if name.is_empty() {
             return None;
         } else {
             name.into()
         };
+        let Some(chain) = chain else { return Some(Named::Passes(name)) };
         Some(match self.denial(chain, api.key, &name) {
             None => Named::Passes(name),
             Some(denial) => {
@@ -141,10 +173,10 @@ impl Session {
     }
 
     /// Every API but Produce: the request is held, all its topics are decided.
-    fn filtered_whole(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>, chain: &dyn Chain) -> Result<Began, Fault> {
+    fn filtered_whole(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>, chain: Rules<'_>) -> Result<Began, Fault> {
         let broken = |session: &Session, shared: &mut Shared, error| session.broken_request(shared, Some(request.api), error);
-        if request.head.frame() > MAX_HELD_REQUEST {
-            return Err(broken(self, shared, Malformed("exceeds 1 MiB and would have to be held")));
+        if request.head.frame() > most_held(request.api.key) {
+            return Err(broken(self, shared, Malformed("is longer than what is held to be decided or renamed")));
         }
         let frame = request.head.frame() as usize;
         let Some(body) = request.bytes.get(request.body..frame) else { return Ok(Began::Need(frame)) };
@@ -218,72 +250,32 @@ impl Session {
             splices.push(mark.with(with));
             shared.meters(&self.listener.name).error(kind);
         }
-        shared.meters(&self.listener.name).request(request.api.key, request.api.name);
         let mut pending = pending(request.head, Some(request.api), io.now());
+        let mut front = request.bytes[..request.body].to_vec();
+        let mut sent = Vec::with_capacity(body.len());
+        apply(body, &mut splices, &mut sent);
+        if let Some(cluster) = self.listener.virtual_cluster.clone() {
+            match virtual_cluster::request(&cluster, request.api, request.head.version, &sent) {
+                Ok(renamed) => {
+                    (sent, pending.asked) = (renamed.body, renamed.asked);
+                    let size = u32::try_from(request.body - 4 + sent.len()).unwrap_or(u32::MAX);
+                    front[..4].copy_from_slice(&size.to_be_bytes());
+                }
+                Err(Refusal::Malformed(error)) => return Err(self.broken_request(shared, Some(request.api), error)),
+                Err(Refusal::Refused(code, message)) => return self.refuse(io, shared, request, code, &message, "not_in_virtual_cluster"),
+            }
+        }
+        shared.meters(&self.listener.name).request(request.api.key, request.api.name);
         pending.opens_session = opens_session;
         pending.masks = (!masks.is_empty()).then(|| Box::new(masks));
         pending.tapped = self.decided.take();
-        self.expect(io, pending);
-        let out = io.out(self.server);
-        out.extend_from_slice(&request.bytes[..request.body]);
-        apply(body, &mut splices, out);
-        Ok(Began::Took(frame))
-    }
-
-    /// Produce: decided topic by topic while it passes; limits and faults by its first topic, before anything is sent.
-    fn filtered_produce(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>, chain: &dyn Chain) -> Result<Began, Fault> {
-        let survey = survey(request).map_err(|error| self.broken_request(shared, Some(request.api), error))?;
-        let Some((acks, interest, first)) = survey else { return Ok(Began::Need(request.bytes.len() + 1)) };
-        let ruling = match self.named(shared, chain, request.api, interest, first) {
-            Some(Named::Unknown) if self.wait_for_names(io, shared, &TopicId::try_from(first).into_iter().collect::<Vec<_>>()) => {
-                return Ok(Began::Parked);
-            }
-            Some(Named::Passes(name)) => self.admit(io, chain, request, &[&name]),
-            _ => Ruling::Pass,
-        };
-        let all = match ruling {
-            Ruling::Wait(park, time) => return Ok(self.wait(io, park, time)),
-            Ruling::Refuse(code, message, kind) => Some((code, message, kind)),
-            Ruling::Pass => None,
-        };
-        self.has_asked = false;
-        shared.meters(&self.listener.name).request(request.api.key, request.api.name);
-        let is_answered = acks != 0;
-        if is_answered {
-            let mut pending = pending(request.head, Some(request.api), io.now());
-            pending.tapped = self.decided.take();
+        if marks.iter().find(|mark| mark.is(interest::ACKS)).is_none_or(|acks| acks.int(body) != 0) {
             self.expect(io, pending);
         }
-        io.out(self.server).extend_from_slice(&request.bytes[..request.body]);
-        let walk = Walk::new(request.shape.request, request.body_len());
-        let relay = Relay::walked(self.client, self.server, walk, false);
-        self.request = Some(Passing { relay, masks: Masks::default(), all, is_answered });
-        Ok(Began::Took(request.body))
-    }
-
-    /// What travels in place of a field of a Produce request that passes.
-    pub(crate) fn mask_seen(
-        &mut self,
-        shared: &mut Shared,
-        listener: &Listener,
-        masks: &mut Masks,
-        all: Option<&(i16, String, &'static str)>,
-        seen: &Seen<'_>,
-    ) -> Result<Option<Vec<u8>>, Malformed> {
-        let Some(api) = crate::table::api(PRODUCE).filter(|_| matches!(seen.interest, interest::TOPIC | interest::TOPIC_ID)) else { return Ok(None) };
-        let name = if seen.interest == interest::TOPIC_ID { seen.bytes } else { crate::edit::text(seen.bytes, seen.compact) };
-        let named = match (all, &listener.chain) {
-            (Some((code, message, kind)), _) => Some(Named::Denied(*code, message.clone(), kind)),
-            (None, Some(chain)) => self.named(shared, &**chain, api, seen.interest, name),
-            (None, None) => None,
-        };
-        let (code, message, kind) = match named {
-            None | Some(Named::Passes(_)) => return Ok(None),
-            Some(Named::Denied(code, message, kind)) => (code, message, kind),
-            Some(Named::Unknown) => (UNKNOWN_TOPIC_ID, "the topic id is unknown".into(), "unknown_topic_id"),
-        };
-        shared.meters(&listener.name).error(kind);
-        mask(masks, seen.interest, seen.bytes, seen.compact, code, &message).map(Some).ok_or(Malformed("names too many denied topics"))
+        let out = io.out(self.server);
+        out.extend_from_slice(&front);
+        out.extend_from_slice(&sent);
+        Ok(Began::Took(frame))
     }
 
     /// Answers a whole request with an error of its own; where its response has none, the connection ends.
@@ -296,7 +288,9 @@ impl Session {
         message: &str,
         kind: &'static str,
     ) -> Result<Began, Fault> {
-        let Some(body) = request.shape.error_body(code) else {
+        let held = request.bytes.get(request.body..request.head.frame() as usize);
+        let each = || answers::refused(request.api, request.head.version, held?, code, message);
+        let Some(body) = request.shape.error_body(code).or_else(each) else {
             let what = format!("{} is refused, and its response has no place for an error {code}: {message}", request.api.name);
             return Err(self.fault(shared, kind, Fault::client("Kafka request", what)));
         };
@@ -314,30 +308,11 @@ impl Session {
     }
 }
 
-/// Acks and first topic of a Produce request: interest and bytes of its name, empty when there is none.
-type Survey<'a> = (i16, u8, &'a [u8]);
-
-/// Looks for the first topic; `None` when more bytes are needed.
-fn survey<'a>(request: &Request<'a>) -> Result<Option<Survey<'a>>, Malformed> {
-    let mut walk = Walk::new(request.shape.request, request.body_len());
-    let mut at = request.body;
-    let mut acks = 1;
-    loop {
-        match walk.step(request.bytes.get(at..).unwrap_or_default())? {
-            Step::Need => return Ok(None),
-            Step::Run(n) => at = at.saturating_add(usize::try_from(n).unwrap_or(usize::MAX)),
-            Step::Tail => {}
-            Step::Done => return Ok(Some((acks, interest::NONE, &[]))),
-            Step::Seen(seen) => {
-                match seen.interest {
-                    interest::ACKS => acks = seen.bytes.try_into().map(i16::from_be_bytes).unwrap_or(1),
-                    interest::TOPIC => return Ok(Some((acks, seen.interest, crate::edit::text(seen.bytes, seen.compact)))),
-                    interest::TOPIC_ID => return Ok(Some((acks, seen.interest, seen.bytes))),
-                    _ => {}
-                }
-                at += seen.bytes.len();
-            }
-        }
+fn most_held(key: i16) -> u64 {
+    match key {
+        JOIN_GROUP | SYNC_GROUP => MAX_HELD_GROUP,
+        PRODUCE => MAX_HELD_PRODUCE,
+        _ => MAX_HELD_REQUEST,
     }
 }
 
@@ -361,7 +336,7 @@ fn topic_bytes<'a>(body: &'a [u8], mark: &Mark) -> &'a [u8] {
 }
 
 /// A field with a mask in place of its name, as long as it was.
-fn mask(masks: &mut Masks, interest: u8, field: &[u8], compact: bool, code: i16, message: &str) -> Option<Vec<u8>> {
+pub(crate) fn mask(masks: &mut Masks, interest: u8, field: &[u8], compact: bool, code: i16, message: &str) -> Option<Vec<u8>> {
     let is_id = interest == interest::TOPIC_ID;
     let real = if is_id { field } else { crate::edit::text(field, compact) };
     let mask = masks.add(real, is_id, code, message)?;

@@ -28,6 +28,7 @@ mod mask;
 mod meters;
 mod policy;
 mod private;
+mod produce;
 mod relay;
 mod requests;
 mod responses;
@@ -37,11 +38,13 @@ mod shared;
 pub mod table;
 mod tables;
 mod versions;
+mod virtual_cluster;
 mod walk;
 
 pub use address::Places;
 pub use conf::{Backend, KafkaConf, Listener, compile};
 pub use machine::Kafka;
+pub use virtual_cluster::{Names, VirtualCluster};
 
 use std::sync::Arc;
 use wire::{Family, Protocol, Worker};
@@ -69,5 +72,6 @@ pub mod fuzz {
     pub use crate::frame::{request_body, request_head, response_head, tags};
     pub use crate::table;
     pub use crate::tables::interest;
-    pub use crate::walk::{Part, walk_whole};
+    pub use crate::virtual_cluster::{Asked, Refusal, Stretch, request, response, support};
+    pub use crate::walk::{Part, Seen, walk_whole};
 }

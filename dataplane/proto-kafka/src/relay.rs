@@ -32,7 +32,7 @@ pub struct Relay {
     in_tail: bool,
 }
 
-/// What may change a marked field: the bytes that take its place, as many as it had.
+/// What may change a marked field: the bytes that take its place. They are as many as it had, unless another size was announced.
 pub type Patch<'a> = &'a mut dyn FnMut(&Seen<'_>) -> Result<Option<Vec<u8>>, Malformed>;
 
 impl Relay {
@@ -89,7 +89,7 @@ impl Relay {
                 Step::Done => self.walk = None,
                 Step::Seen(seen) => {
                     let len = seen.bytes.len();
-                    if let Some(with) = patch(&seen)?.filter(|with| with.len() == len) {
+                    if let Some(with) = patch(&seen)? {
                         let out = io.out(self.to);
                         out.extend_from_slice(&bytes[copied..at]);
                         out.extend_from_slice(&with);

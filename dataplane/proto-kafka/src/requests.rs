@@ -10,7 +10,8 @@ use crate::shared::Shared;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
 use crate::versions;
-use crate::walk::{Malformed, Part, Step, Walk};
+use crate::virtual_cluster::Asked;
+use crate::walk::{Malformed, Part, Seen, Step, Walk};
 use wire::{Fault, Io};
 
 pub(crate) const PRODUCE: i16 = 0;
@@ -87,9 +88,9 @@ impl Session {
         match api.key {
             SASL_HANDSHAKE | SASL_AUTHENTICATE => self.sasl_request(io, shared, &Request { head, api, shape, bytes, body }),
             API_VERSIONS => Ok(self.pass(io, shared, head, api, bytes, true)),
-            _ if self.listener.chain.is_some() => {
-                let Some(chain) = self.listener.chain.clone() else { return Ok(Began::Parked) };
-                self.filtered(io, shared, &Request { head, api, shape, bytes, body }, &*chain)
+            _ if self.listener.chain.is_some() || self.listener.virtual_cluster.is_some() => {
+                let chain = self.listener.chain.clone();
+                self.filtered(io, shared, &Request { head, api, shape, bytes, body }, chain.as_deref())
             }
             PRODUCE => match acks(shape, head, &bytes[body..], body) {
                 Ok(None) => Ok(Began::Need(bytes.len() + 1)),
@@ -137,7 +138,7 @@ impl Session {
             let what = format!("{} version {version} is not one of {} to {}, which ApiVersions offered", api.name, api.min, api.max);
             return Err(self.fault(shared, "unsupported_version", Fault::client("Kafka request", what)));
         }
-        if self.listener.chain.is_some() || key < 0 {
+        if self.listener.chain.is_some() || self.listener.virtual_cluster.is_some() || key < 0 {
             let what = format!("API {key} is unknown here, and rules are in force on this listener, so it is refused");
             return Err(self.fault(shared, "unknown_api", Fault::client("Kafka request", what)));
         }
@@ -192,9 +193,15 @@ impl Session {
         let Some(mut passing) = self.request.take() else { return Ok((0, Ran::Done)) };
         let listener = std::sync::Arc::clone(&self.listener);
         let facade = listener.facade("");
-        let Passing { relay, masks, all, .. } = &mut passing;
-        let ran = relay.run(io, bytes, &facade, &mut 0, &mut |seen| self.mask_seen(shared, &listener, masks, all.as_ref(), seen));
-        let ran = ran.map_err(|error| self.broken_request(shared, crate::table::api(PRODUCE), error))?;
+        let Passing { relay, masks, all, stretch, .. } = &mut passing;
+        let ran = relay.run(io, bytes, &facade, &mut 0, &mut |seen| {
+            let masked = self.mask_seen(shared, &listener, masks, all.as_ref(), seen)?;
+            let Some(stretch) = stretch.as_mut() else { return Ok(masked) };
+            stretch.patch(&Seen { bytes: masked.as_deref().unwrap_or(seen.bytes), ..*seen }).map(|renamed| renamed.or(masked))
+        });
+        let over =
+            |ran: (usize, Ran)| if ran.1 == Ran::Done { stretch.as_ref().map_or(Ok(ran), |stretch| stretch.end().map(|()| ran)) } else { Ok(ran) };
+        let ran = ran.and_then(over).map_err(|error| self.broken_request(shared, crate::table::api(PRODUCE), error))?;
         if ran.1 != Ran::Done {
             self.request = Some(passing);
         } else if let Some(pending) = self.ring.back_mut().filter(|_| passing.is_answered && !passing.masks.is_empty()) {
@@ -207,7 +214,17 @@ impl Session {
 
 /// A ring entry.
 pub(crate) fn pending(head: &RequestHead, api: Option<&'static Api>, now: wire::Nanos) -> Pending {
-    Pending { api, version: head.version, correlation: head.correlation, since: now, local: None, masks: None, tapped: None, opens_session: false }
+    Pending {
+        api,
+        version: head.version,
+        correlation: head.correlation,
+        since: now,
+        local: None,
+        masks: None,
+        tapped: None,
+        opens_session: false,
+        asked: Asked::default(),
+    }
 }
 
 /// The acks of a Produce request; `None` when more bytes are needed.

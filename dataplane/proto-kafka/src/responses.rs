@@ -12,6 +12,7 @@ use crate::shared::Shared;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
 use crate::versions;
+use crate::virtual_cluster::{self, Asked, VirtualCluster, is_streamed, support};
 use crate::walk::{Malformed, Part, Seen, Walk};
 use wire::{Fault, Io};
 
@@ -89,15 +90,20 @@ impl Session {
         let masks = self.ring.front().and_then(|pending| pending.masks.as_deref());
         let opens_session = self.ring.front().is_some_and(|pending| pending.opens_session);
         let (fetch_session, generation) = (&mut self.fetch_session, shared.generation);
-        let patching = &mut self.patching;
+        let (patching, stretch) = (&mut self.patching, &mut self.stretch);
         let facade = self.listener.facade(&self.host);
         let mut outside = 0;
         let ran = relay.run(io, bytes, &facade, &mut outside, &mut |seen| {
             if opens_session && seen.interest == interest::FETCH_SESSION {
                 *fetch_session = seen.bytes.try_into().ok().map(|id| (i32::from_be_bytes(id), generation));
             }
-            Ok(unmask(masks, patching, seen))
+            let renamed = stretch.as_mut().map(|stretch| stretch.patch(seen)).transpose()?.flatten();
+            let real = unmask(masks, patching, &Seen { bytes: renamed.as_deref().unwrap_or(seen.bytes), ..*seen });
+            Ok(real.or(renamed))
         });
+        if let (Ok((_, Ran::Done)), Some(stretch)) = (&ran, self.stretch.take_if(|_| matches!(ran, Ok((_, Ran::Done))))) {
+            stretch.end().map_err(|error| self.broken_response(shared, error))?;
+        }
         if outside > 0 {
             shared.meters(&self.listener.name).error("node_outside_of_broker_ports");
         }
@@ -110,7 +116,7 @@ impl Session {
         if pending.correlation != correlation || pending.local.is_some() {
             return Err(Malformed("has the number of another request"));
         }
-        let way = way(pending);
+        let way = way(pending, self.listener.virtual_cluster.as_deref());
         let frame = 4 + size as usize;
         match way {
             Way::Opaque if bytes.len() >= frame && (frame as u64) < COPY_MAX => {
@@ -128,7 +134,9 @@ impl Session {
                 let Some(head) = header(pending, whole)? else {
                     return if whole.len() < frame { Ok(Began::Need(bytes.len() + 1)) } else { Err(Malformed("is shorter than its header")) };
                 };
-                io.out(self.client).extend_from_slice(&whole[..head]);
+                let Some(announced) = self.stretch_response(program, size, head, whole)? else { return Ok(Began::Need(bytes.len() + 1)) };
+                io.out(self.client).extend(announced.to_be_bytes());
+                io.out(self.client).extend_from_slice(&whole[4..head]);
                 let walk = Walk::new(program, (frame - head) as u64);
                 self.response = Some(Relay::walked(self.server, self.client, walk, true));
                 Ok(Began::Took(head))
@@ -152,7 +160,7 @@ impl Session {
         let head = header(pending, frame)?.ok_or(Malformed("is shorter than its header"))?;
         let body = &frame[head..];
         let edited = match api.map(|api| api.key) {
-            Some(API_VERSIONS) => versions::clamp(version, body)?,
+            Some(API_VERSIONS) => versions::clamp(version, body, self.listener.virtual_cluster.as_deref())?,
             key => self.edited_body(io, shared, key.unwrap_or(-1), version, shape, body, masks.as_deref())?,
         };
         let out = io.out(self.client);
@@ -174,17 +182,24 @@ impl Session {
         body: &[u8],
         masks: Option<&Masks>,
     ) -> Result<Vec<u8>, Malformed> {
-        let marks = marks(shape.response, body)?;
-        if key == METADATA && shared.directory(&self.listener.backend.name).learn_marks(body, &marks) && shared.worker.count > 1 {
+        let cluster = self.listener.virtual_cluster.clone();
+        let asked = self.ring.front().map_or_else(Asked::default, |pending| pending.asked);
+        let told = marks(shape.response, body)?;
+        if key == METADATA && shared.directory(&self.listener.backend.name).learn_marks(body, &told) && shared.worker.count > 1 {
             shared.tell(io, &self.listener.backend.name, version, body);
         }
         if key == SASL_AUTHENTICATE {
-            let error = marks.iter().find(|mark| mark.is(interest::ERROR)).map_or(-1, |mark| mark.int(body) as i16);
+            let error = told.iter().find(|mark| mark.is(interest::ERROR)).map_or(-1, |mark| mark.int(body) as i16);
             if let Some(identity) = self.sasl.answer(error) {
                 self.identity = identity;
                 self.cache.clear();
             }
         }
+        let renamed = cluster.map(|cluster| virtual_cluster::response(&cluster, key, asked, shape.response, body)).transpose()?;
+        let (marks, body) = match &renamed {
+            Some(body) => (marks(shape.response, body)?, &body[..]),
+            None => (told, body),
+        };
         let mut splices = Vec::new();
         let host = std::sync::Arc::clone(&self.host);
         let facade = self.listener.facade(&host);
@@ -240,8 +255,12 @@ enum Began {
     Took(usize),
 }
 
-fn way(pending: &Pending) -> Way {
+fn way(pending: &Pending, cluster: Option<&VirtualCluster>) -> Way {
     let Some((api, shape)) = pending.api.and_then(|api| Some((api, api.shape(pending.version)?))) else { return Way::Opaque };
+    if let Some(cluster) = cluster.filter(|_| support::is_renamed(shape.response)) {
+        let is_walked = api.key == SHARE_FETCH || api.key == FETCH && is_streamed(cluster, api, pending.version);
+        return if is_walked { Way::Walk(shape.response) } else { Way::Hold(shape) };
+    }
     match api.key {
         METADATA | FIND_COORDINATOR | API_VERSIONS | SASL_AUTHENTICATE | DESCRIBE_QUORUM | DESCRIBE_CLUSTER | DESCRIBE_TOPIC_PARTITIONS => {
             Way::Hold(shape)

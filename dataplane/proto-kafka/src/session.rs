@@ -14,6 +14,7 @@ use crate::relay::Relay;
 use crate::sasl::Sasl;
 use crate::shared::Shared;
 use crate::table::Api;
+use crate::virtual_cluster::{Asked, Stretch};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::{Fault, Io, Key, Nanos};
@@ -50,6 +51,8 @@ pub struct Pending {
     pub tapped: Option<Box<Decided>>,
     /// A checked Fetch that opens a session: its id stands in the response.
     pub opens_session: bool,
+    /// What its response has to know of it where names change.
+    pub asked: Asked,
 }
 
 /// A Produce request that passes while it comes.
@@ -62,6 +65,8 @@ pub struct Passing {
     pub all: Option<(i16, String, &'static str)>,
     /// Whether it has a place in the ring.
     pub is_answered: bool,
+    /// How its names change its size, on the way to a virtual cluster.
+    pub stretch: Option<Stretch>,
 }
 
 /// A client connection.
@@ -92,6 +97,8 @@ pub struct Session {
     pub request: Option<Passing>,
     /// A response that passes while it comes.
     pub response: Option<Relay>,
+    /// How its names change its size, on the way from a virtual cluster.
+    pub stretch: Option<Stretch>,
     /// The error code for the rest of the present topic of that response.
     pub patching: Option<i16>,
     /// Why the request in front waited; kept until it has passed.
@@ -131,6 +138,7 @@ impl Session {
             ring: VecDeque::new(),
             request: None,
             response: None,
+            stretch: None,
             patching: None,
             park: None,
             is_waiting: false,

@@ -5,7 +5,7 @@
 //!
 //! | operation | passes over | argument |
 //! |---|---|---|
-//! | `END` | nothing: the message is over | |
+//! | `END` | nothing: the message is over | 1: what follows is passed over, as brokers do with requests (librdkafka leaves three bytes behind a null array) |
 //! | `SKIP` | bytes without a mark | how many |
 //! | `VALUE` | a marked fixed-size field | its size |
 //! | `STRING`, `BYTES` | a length and that many bytes | 1: compact |

@@ -5,6 +5,7 @@ use crate::edit::{Mark, Splice, apply, elements, marks};
 use crate::frame::API_VERSIONS;
 use crate::table;
 use crate::tables::interest;
+use crate::virtual_cluster::{VirtualCluster, support};
 use crate::walk::{Malformed, Part};
 
 /// UNSUPPORTED_VERSION.
@@ -22,11 +23,12 @@ pub fn unsupported() -> Vec<u8> {
     body
 }
 
-/// Clamps a broker's response to the versions of the tables; what they don't have at all is taken out.
+/// Clamps a broker's response to the versions of the tables; what they don't have at all is taken out, and so is what a virtual cluster
+/// does not have.
 ///
 /// # Errors
 /// The body is not an ApiVersions response.
-pub fn clamp(version: i16, body: &[u8]) -> Result<Vec<u8>, Malformed> {
+pub fn clamp(version: i16, body: &[u8], cluster: Option<&VirtualCluster>) -> Result<Vec<u8>, Malformed> {
     // A broker that does not know the client's version answers in the shape of version 0.
     let refused = body.starts_with(&UNSUPPORTED_VERSION.to_be_bytes());
     let shape = table::api(API_VERSIONS).and_then(|api| api.shape(if refused { 0 } else { version })).ok_or(Malformed("has no table"))?;
@@ -34,7 +36,7 @@ pub fn clamp(version: i16, body: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut splices = Vec::new();
     let mut left = 0;
     for (inside, span) in elements(&marks, interest::API_KEYS) {
-        match range(body, &marks[inside]) {
+        match range(body, &marks[inside], cluster) {
             Some(kept) => {
                 splices.extend(kept);
                 left += 1;
@@ -54,10 +56,13 @@ pub fn clamp(version: i16, body: &[u8]) -> Result<Vec<u8>, Malformed> {
 }
 
 /// The clamped range of one API; `None` when nothing is left of it.
-fn range(body: &[u8], marks: &[Mark]) -> Option<[Splice; 2]> {
+fn range(body: &[u8], marks: &[Mark], cluster: Option<&VirtualCluster>) -> Option<[Splice; 2]> {
     let find = |interest| marks.iter().find(|mark| mark.is(interest));
     let (key, min, max) = (find(interest::API_KEY)?, find(interest::API_MIN)?, find(interest::API_MAX)?);
     let api = table::api(key.int(body) as i16)?;
+    if cluster.is_some_and(|cluster| !support::offers(cluster, api.key)) {
+        return None;
+    }
     let lowest = match api.key {
         // Kafka 4 offers Produce from 0, though it takes no such request: old librdkafka turns compression off otherwise (KAFKA-18659).
         PRODUCE => 0,
@@ -84,11 +89,11 @@ mod tests {
     #[test]
     fn unknown_apis_go_and_ranges_are_cut() {
         let body = response(&[(0, 0, 99), (3, 0, 2), (17, 0, 1), (52, 0, 1), (18, 9, 12)]);
-        assert_eq!(clamp(0, &body).unwrap(), response(&[(0, 0, 13), (3, 0, 2), (17, 1, 1)]));
+        assert_eq!(clamp(0, &body, None).unwrap(), response(&[(0, 0, 13), (3, 0, 2), (17, 1, 1)]));
     }
 
     #[test]
     fn a_refusal_has_the_shape_of_version_0_whatever_was_asked() {
-        assert_eq!(clamp(4, &unsupported()).unwrap(), unsupported());
+        assert_eq!(clamp(4, &unsupported(), None).unwrap(), unsupported());
     }
 }

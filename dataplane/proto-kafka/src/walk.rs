@@ -171,6 +171,7 @@ impl Walk {
         let (op, interest, arg) = ((word >> 24) as u8, (word >> 16) as u8, word & 0xffff);
         match op {
             tables::END if self.left == 0 => Ok(Some(Step::Done)),
+            tables::END if arg == 1 => Ok(Some(Step::Run(std::mem::take(&mut self.left)))),
             tables::END => Err(Malformed("is longer than its schema")),
             tables::SKIP => self.run(u64::from(arg)).map(Some),
             tables::VALUE => self.value(bytes, interest, arg as usize),

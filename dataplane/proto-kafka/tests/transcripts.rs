@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Places};
+use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Names, Places, VirtualCluster};
 use std::path::Path;
 use std::sync::Arc;
 use wire::sim::Sim;
@@ -37,6 +37,13 @@ impl Chain for Rules {
     fn done(&self, _: &Request<'_>, _: &Outcome<'_>) {}
 }
 
+/// Everything with the prefix `t-`, and the topic `legacy` as `orders`.
+fn tenant() -> VirtualCluster {
+    let plain = || Names::new("t-", []).unwrap();
+    let topics = Names::new("t-", [(&"orders".to_string(), &"legacy".to_string())]).unwrap();
+    VirtualCluster { name: "tenant".into(), topics, groups: plain(), transactions: plain(), cluster_id: "id-of-the-tenant".into() }
+}
+
 fn worker(with: &str) -> Sim {
     let backend =
         Backend { name: "events".into(), bootstrap: vec![("kafka.internal".into(), 9092)], tls: None, one_name: false, connect_timeout: SECONDS };
@@ -50,6 +57,7 @@ fn worker(with: &str) -> Sim {
         places,
         advertised: None,
         chain: if with.contains("rules") { Some(Arc::new(Rules)) } else { None },
+        virtual_cluster: with.contains("virtual").then(|| Arc::new(tenant())),
     };
     let conf = KafkaConf { listeners: [("events".to_string(), Arc::new(listener))].into() };
     let machine = Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() });
