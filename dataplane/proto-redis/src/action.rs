@@ -155,7 +155,7 @@ pub fn action_of(command: &Command) -> Action {
         "latency|histogram" => Action::Everywhere(Merge::Latencies),
         "monitor" => Action::Monitor,
         "sync" | "psync" | "replconf" => Action::Refused(REPLICATION),
-        "move" | "swapdb" => Action::Refused("a cluster has only database 0"),
+        "swapdb" => Action::Everywhere(Merge::Same),
         _ if command.has("blocking") => Action::Blocking,
         _ if !command.keys.is_empty() => Action::Keyed,
         _ if command.name.contains('|') || command.children.is_empty() => by_flags(command),

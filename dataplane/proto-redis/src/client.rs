@@ -105,6 +105,10 @@ pub(crate) struct Client {
     pub reads_replicas: Option<bool>,
     /// What it wrote to lately, where replicas are read.
     pub written: Option<Box<Wrote>>,
+    /// As whom and where its commands run, where that is not as usual ([`crate::session`]).
+    pub session: Option<u16>,
+    /// What that was before, while a node is asked.
+    pub former: Option<u16>,
     /// Its leased connection and what for.
     pub lease: Option<Lease>,
     /// What a connection is being leased for.
@@ -155,6 +159,8 @@ impl Client {
             transaction: Transaction::default(),
             reads_replicas: None,
             written: None,
+            session: None,
+            former: None,
             lease: None,
             purpose: Purpose::Block,
             subscriptions: None,

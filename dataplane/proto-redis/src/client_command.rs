@@ -87,12 +87,13 @@ impl Redis {
         let user = client.identity.strip_prefix("user:").unwrap_or("default");
         let [channels, patterns, shards] = client.subscriptions.as_ref().map_or([0; 3], |all| all.counts());
         format!(
-            "id={} addr={remote} laddr={local} name={} age={} flags={} db=0 sub={channels} psub={patterns} ssub={shards} multi={} events=r cmd={} \
+            "id={} addr={remote} laddr={local} name={} age={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={} events=r cmd={} \
              user={user} redir={} resp={} lib-name={} lib-ver={} tot-cmds={}\n",
             client.id,
             text(&client.name),
             (io.now() - client.since) / SECONDS,
             flags(client),
+            self.database(key),
             client.transaction.queued().map_or(-1, i64::from),
             if client.last.is_empty() { "NULL" } else { client.last },
             redirect_of(client),

@@ -24,7 +24,8 @@ impl Redis {
             return None;
         }
         let key = io.dial(&known.target(node)?, cluster as u64);
-        self.pipes.insert(key, Pipe::new(cluster, node, resp, lease));
+        let session = lease.and_then(|client| self.clients.get(client)).and_then(|client| client.session);
+        self.pipes.insert(key, Pipe { session, ..Pipe::new(cluster, node, resp, lease) });
         self.count_connections(cluster);
         Some(key)
     }
@@ -35,12 +36,20 @@ impl Redis {
             io.close(key, Close::Abort);
             return;
         };
+        let (node, resp, session) = (pipe.node, pipe.resp, pipe.session);
         let known = self.clusters.get(pipe.cluster).and_then(Option::as_ref);
-        let credentials = known.and_then(|known| known.credentials(pipe.node));
-        let Some(login) = crate::login::words(credentials, pipe.resp) else { return self.pipe_ready(io, key) };
+        let credentials = known.and_then(|known| known.credentials(node));
+        let (login, replies) = match session {
+            Some(session) => self.session_login(session, credentials, resp),
+            None => crate::login::words(credentials, resp).map_or((Vec::new(), 0), |login| (login, 1)),
+        };
+        if replies == 0 {
+            return self.pipe_ready(io, key);
+        }
         io.out(key).extend_from_slice(&login);
-        let pending = Pending::internal(Owner::Login, pipe.node, pipe.resp);
-        pipe.fifo.push_front(pending);
+        if let Some(pipe) = self.pipes.get_mut(key) {
+            (0..replies).for_each(|_| pipe.fifo.push_front(Pending::internal(Owner::Login, node, resp)));
+        }
     }
 
     /// A connection is up and logged in: what has waited for it goes out.
@@ -81,6 +90,7 @@ impl Redis {
         if let Some(known) = self.clusters[cluster].as_mut() {
             for node in &mut known.nodes {
                 node.pipes = [None; LANES];
+                node.sessions.clear();
                 node.tracker = None;
                 node.idle = Default::default();
             }
@@ -109,11 +119,7 @@ impl Redis {
         let Some(pipe) = self.pipes.remove(key) else { return };
         self.near_forgotten(&pipe);
         io.close(key, Close::Flush);
-        if let Some(Some(known)) = self.clusters.get_mut(pipe.cluster) {
-            let node = &mut known.nodes[usize::from(pipe.node)];
-            node.leases -= usize::from(pipe.lease.is_some());
-            node.idle.iter_mut().for_each(|idle| idle.retain(|idle| *idle != key));
-        }
+        self.unhook(key, &pipe);
         self.count_connections(pipe.cluster);
     }
 }

@@ -139,13 +139,17 @@ impl Redis {
                 Ok(replicas) => return self.run(io, key, Box::new(replicas)),
                 Err(error) => self.fail(io, key, error),
             },
+            Action::Monitor | Action::Clients | Action::Local if self.must_vet(key, command) => return self.vet(io, key, frame, command),
             Action::Monitor => return self.run(io, key, Box::new(monitor::Begin)),
             Action::Transaction => return self.transaction(io, key, frame, command),
             Action::Admin(how) => return self.administer(io, key, frame, command, how),
             Action::Newest => return self.newest(io, key, frame),
             Action::Clients => return self.client_query(io, key, frame, command),
             Action::Local if self.must_settle(key, command) => return self.wait_for_ring(io, key),
-            Action::Local => self.local(io, key, frame, command),
+            Action::Local => match self.change_session(io, key, frame, command) {
+                Some(step) => return step,
+                None => self.local(io, key, frame, command),
+            },
             Action::Refused(why) => self.refuse(io, key, command, why),
         }
         Step::Taken

@@ -40,12 +40,14 @@ pub(crate) struct Ask {
     pub cluster: Option<usize>,
     /// It may block: on a connection of the client's own.
     pub leased: bool,
+    /// As the sidecar, whatever user of the nodes its client is.
+    pub as_sidecar: bool,
 }
 
 impl Ask {
     /// A command as it is.
     pub fn of(to: To, bytes: Vec<u8>, repeatable: bool) -> Ask {
-        Ask { to, bytes, skip: 0, repeatable, cluster: None, leased: false }
+        Ask { to, bytes, skip: 0, repeatable, cluster: None, leased: false, as_sidecar: false }
     }
 
     /// One command to a slot.
@@ -69,6 +71,12 @@ pub(crate) enum Next {
     Wait(Nanos),
     /// Nothing more: the client's reply.
     Answer(Vec<u8>),
+    /// Nothing more: a node let the client in, who asked by that command ([`crate::session`]).
+    Enter(Vec<u8>),
+    /// Nothing more: it did not; the reply.
+    Stay(Vec<u8>),
+    /// Nothing more: its user may, and this command goes its way ([`crate::vet`]).
+    Permitted(Vec<u8>),
     /// Nothing more: the client sees from now on what others ask ([`crate::monitor`]). When the worker's time began, in microseconds.
     Watch(u64),
 }
@@ -214,6 +222,9 @@ impl Redis {
                 }
             },
             Next::Answer(reply) => self.end_errand(io, key, &reply),
+            Next::Enter(command) => self.entered(io, key, &command),
+            Next::Stay(reply) => self.stayed(io, key, &reply),
+            Next::Permitted(command) => self.permitted(io, key, &command),
             Next::Watch(epoch) => {
                 self.end_errand(io, key, b"+OK\r\n");
                 self.watch_listener(io, key, epoch);
@@ -243,7 +254,11 @@ impl Redis {
             let own = Pending { caching, leased: ask.leased, ..Pending::of(key, seq, ask.to, resp) };
             let part = Pending { skip: ask.skip, batch: ask.skip, repeatable: ask.repeatable, ..own };
             let pending = Pending { deadline, near, ..part };
+            let session = self.clients.get_mut(key).filter(|_| ask.as_sidecar).and_then(|client| client.session.take());
             self.send(io, cluster, &ask.bytes, pending);
+            if let Some(client) = self.clients.get_mut(key).filter(|_| session.is_some()) {
+                client.session = session;
+            }
         }
     }
 

@@ -138,11 +138,12 @@ impl Redis {
     /// Leases a connection to a node: an idle one, else a new one.
     pub(crate) fn lease(&mut self, io: &mut dyn Io, key: Key, cluster: usize, node: u16) -> Option<Key> {
         let client = self.clients.get(key)?;
-        let (resp, purpose) = (client.resp, client.purpose);
+        let (resp, purpose, is_usual) = (client.resp, client.purpose, client.session.is_none());
         let owner = Owner::Client(key, 0);
         let own = if purpose == Purpose::Watch { self.own_pipe_of(io, owner, cluster, node).flatten() } else { None };
         let known = self.clusters.get_mut(cluster)?.as_mut()?.nodes.get_mut(usize::from(node))?;
-        let pipe = match own.or_else(|| known.idle[usize::from(resp == 3)].pop()) {
+        let mut idle = || if is_usual { known.idle[usize::from(resp == 3)].pop() } else { None };
+        let pipe = match own.or_else(&mut idle) {
             Some(known) => known,
             None if known.leases >= limits::MAX_LEASES => return None,
             None => {
@@ -173,7 +174,7 @@ impl Redis {
             pipe.ask(io, lease.pipe, UNWATCH, Pending::internal(Owner::Nobody, pipe.node, pipe.resp));
             return;
         }
-        let clean = !is_cut && pipe.fifo.is_empty() && pipe.state == State::Ready && !pipe.retired;
+        let clean = !is_cut && pipe.fifo.is_empty() && pipe.state == State::Ready && !pipe.retired && pipe.session.is_none();
         let (cluster, node, resp) = (pipe.cluster, pipe.node, pipe.resp);
         let Some(Some(known)) = self.clusters.get_mut(cluster) else { return };
         let idle = &mut known.nodes[usize::from(node)].idle[usize::from(resp == 3)];

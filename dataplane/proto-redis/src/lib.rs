@@ -84,6 +84,7 @@ pub mod routes;
 mod routing;
 mod scan;
 mod scripts;
+mod session;
 mod shift;
 pub mod slot;
 mod sort;
@@ -98,6 +99,7 @@ mod transaction;
 mod transfer;
 mod upstream;
 mod value;
+mod vet;
 
 pub use compile::compile;
 pub use conf::{

@@ -124,6 +124,9 @@ pub const MAX_SCRIPTS: usize = 4 * 1024 * 1024;
 /// See [`MAX_SCRIPT`].
 pub const MAX_SCRIPT_COUNT: usize = 4096;
 
+/// Databases and users of nodes that clients of one worker are in at the same time: each has connections of its own to each node.
+pub const MAX_SESSIONS: usize = 64;
+
 /// CLIENT PAUSE: whoever pauses for longer has forgotten it.
 pub const MAX_PAUSE: wire::Nanos = 3600 * wire::SECONDS;
 

@@ -60,10 +60,12 @@ impl Redis {
     }
 
     fn select(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) {
+        // Another database than the client's a node has been asked for ([`crate::session`]).
+        let now = i64::from(self.database(key));
         match std::str::from_utf8(frame.word(1)).ok().and_then(|text| text.parse::<i64>().ok()) {
-            Some(0) => self.answer(io, key, b"+OK\r\n"),
+            Some(database) if database == now => self.answer(io, key, b"+OK\r\n"),
             Some(_) => self.fail(io, key, "ERR DB index is out of range"),
-            None => self.fail(io, key, "ERR invalid DB index"),
+            None => self.fail(io, key, "ERR value is not an integer or out of range"),
         }
     }
 
@@ -107,45 +109,52 @@ impl Redis {
         true
     }
 
-    /// HELLO [version [AUTH user password] [SETNAME name]].
     fn hello(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>) {
+        match self.hello_reply(key, frame, false) {
+            Ok(reply) => self.answer(io, key, &reply),
+            Err(error) => self.fail(io, key, &error),
+        }
+    }
+
+    /// HELLO [version [AUTH user password] [SETNAME name]]; `entered`: a node has let the user in.
+    pub(crate) fn hello_reply(&mut self, key: Key, frame: &Frame<'_>, entered: bool) -> Result<Vec<u8>, String> {
         let version = match frame.word(1) {
             _ if frame.len() == 1 => None,
             b"2" => Some(2),
             b"3" => Some(3),
-            other if other.iter().all(u8::is_ascii_digit) => return self.fail(io, key, "NOPROTO unsupported protocol version"),
-            _ => return self.fail(io, key, "ERR Protocol version is not an integer or out of range"),
+            other if other.iter().all(u8::is_ascii_digit) => return Err("NOPROTO unsupported protocol version".to_owned()),
+            _ => return Err("ERR Protocol version is not an integer or out of range".to_owned()),
         };
         let mut at = 2;
         let mut name = None;
         while at < frame.len() {
             if frame.is(at, "auth") && at + 2 < frame.len() {
-                if !self.log_in(key, frame.word(at + 1), frame.word(at + 2)) {
-                    return self.fail(io, key, WRONGPASS);
+                if !entered && !self.log_in(key, frame.word(at + 1), frame.word(at + 2)) {
+                    return Err(WRONGPASS.to_owned());
                 }
                 at += 3;
             } else if frame.is(at, "setname") && at + 1 < frame.len() {
                 name = Some(frame.word(at + 1));
                 at += 2;
             } else {
-                return self.fail(io, key, &format!("ERR Syntax error in HELLO option '{}'", shown(frame.word(at))));
+                return Err(format!("ERR Syntax error in HELLO option '{}'", shown(frame.word(at))));
             }
         }
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else { return Err("ERR midstream: the client is gone".to_owned()) };
         if !client.known {
-            return self.fail(io, key, "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time");
+            return Err("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time".to_owned());
         }
         if let Some(name) = name {
             if !is_name(name) {
-                return self.fail(io, key, BAD_NAME);
+                return Err(BAD_NAME.to_owned());
             }
             client.name = name.to_vec();
         }
         if version.is_some_and(|version| version != client.resp) && client.tracking.is_some() {
-            return self.fail(io, key, "ERR midstream: the RESP version cannot change while CLIENT TRACKING is on");
+            return Err("ERR midstream: the RESP version cannot change while CLIENT TRACKING is on".to_owned());
         }
         if version.is_some_and(|version| version != client.resp) && (client.lease.is_some() || client.is_subscriber()) {
-            return self.fail(io, key, "ERR midstream: the RESP version cannot change while keys are watched or channels subscribed");
+            return Err("ERR midstream: the RESP version cannot change while keys are watched or channels subscribed".to_owned());
         }
         client.resp = version.unwrap_or(client.resp);
         let (resp, id) = (client.resp, client.id);
@@ -165,7 +174,7 @@ impl Redis {
         }
         bulk(&mut reply, b"modules");
         array(&mut reply, 0);
-        self.answer(io, key, &reply);
+        Ok(reply)
     }
 
     /// As a new connection.
@@ -175,6 +184,7 @@ impl Redis {
         self.end_subscriptions(io, key);
         self.unwatch_listener(io, key);
         self.track_off(io, key);
+        self.leave_session(key);
         let users = self.users(key);
         if let Some(client) = self.clients.get_mut(key) {
             client.resp = 2;

@@ -18,6 +18,7 @@ use crate::rehome::TIMER_REHOME;
 use crate::rename::Renamed;
 use crate::ring::Tap;
 use crate::scripts::{self, Scripts};
+use crate::session::Sessions;
 use crate::table::Table;
 use std::mem;
 use wire::{Close, Event, Fault, Io, Key, Nanos, Opened, Outcome, Protocol, Request, SECONDS, Side, Slab, Why, Worker};
@@ -83,6 +84,8 @@ pub struct Redis {
     pub(crate) scripts: Scripts,
     /// What other workers were asked.
     pub(crate) inquiries: Vec<Inquiry>,
+    /// Databases and users of nodes that clients are in.
+    pub(crate) sessions: Sessions,
     /// CLIENT PAUSE of listeners.
     pub(crate) pauses: Vec<Pause>,
 }
@@ -122,6 +125,7 @@ impl Redis {
             watchers: Watchers::default(),
             scripts: Scripts::default(),
             inquiries: Vec::new(),
+            sessions: Sessions::default(),
             pauses: Vec::new(),
         }
     }

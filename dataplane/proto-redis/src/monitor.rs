@@ -123,6 +123,7 @@ impl Redis {
         let Some(name) = self.listener_name(key) else { return };
         let elsewhere: Vec<usize> = self.watchers.elsewhere.iter().filter(|(_, of)| *of == name).map(|(worker, _)| *worker).collect();
         let from = io.peer(key).map_or_else(|| "?".to_owned(), |peer| peer.remote.to_string());
+        let from = format!("{} {from}", self.database(key));
         let line = line(self.watchers.epoch, io.now(), &from, frame, row);
         self.tell_watchers(io, name.as_bytes(), line.as_bytes());
         if !elsewhere.is_empty() {
@@ -145,7 +146,7 @@ impl Redis {
 /// `+1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
 fn line(epoch: u64, now: Nanos, from: &str, frame: &Frame<'_>, row: &Command) -> String {
     let micros = epoch + now / MICROS;
-    let mut line = format!("+{}.{:06} [0 {from}]", micros / (SECONDS / MICROS), micros % (SECONDS / MICROS));
+    let mut line = format!("+{}.{:06} [{from}]", micros / (SECONDS / MICROS), micros % (SECONDS / MICROS));
     let mut secret = if row.name == "auth" { frame.len() } else { 0 };
     for index in 0..frame.len() {
         if line.len() > limits::MAX_MONITOR_LINE {
@@ -199,7 +200,7 @@ mod tests {
             scan.command(format!("{command}\r\n").as_bytes(), true).unwrap();
             let frame = Frame { bytes: &scan.rewritten, words: &scan.words };
             let row = Table::get().find(frame.word(0)).unwrap();
-            assert_eq!(line(7_000_000, MICROS, "me", &frame, row), format!("{shown}\r\n"));
+            assert_eq!(line(7_000_000, MICROS, "0 me", &frame, row), format!("{shown}\r\n"));
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Node {
     pub pipes: [Option<Key>; LANES],
     /// The connection on which it tells of changed keys, while that can be relied upon ([`crate::near`]).
     pub tracker: Option<Key>,
+    /// Shared pipes of clients in other databases or as other users: session, RESP version, key ([`crate::session`]).
+    pub sessions: Vec<(u16, u8, Key)>,
     /// Leased connections that nobody has now, RESP2 and RESP3.
     pub idle: [Vec<Key>; 2],
     /// How many leased connections there are.
@@ -72,6 +74,7 @@ impl Node {
             port,
             pipes: [None; LANES],
             tracker: None,
+            sessions: Vec::new(),
             idle: Default::default(),
             leases: 0,
             down_until: 0,
@@ -100,7 +103,7 @@ impl Node {
 
     /// Whether nothing of ours is there.
     pub fn is_unused(&self) -> bool {
-        self.pipes == [None; LANES] && self.leases == 0
+        self.pipes == [None; LANES] && self.sessions.is_empty() && self.leases == 0
     }
 }
 

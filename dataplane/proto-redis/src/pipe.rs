@@ -207,6 +207,8 @@ pub struct Pipe {
     pub state: State,
     /// Reads what the node has as a replica.
     pub readonly: bool,
+    /// As whom it logs in and what it selects ([`crate::session`]); `None`: as the sidecar.
+    pub session: Option<u16>,
     /// The client that leased it, if it is no shared one; `Key::NONE` while it is idle.
     pub lease: Option<Key>,
     /// No new requests; closed when the last reply is in.
@@ -252,6 +254,7 @@ impl Pipe {
             resp,
             state: State::Connecting,
             readonly: false,
+            session: None,
             lease,
             retired: false,
             fifo: VecDeque::new(),

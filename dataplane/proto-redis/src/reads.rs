@@ -89,7 +89,7 @@ impl Redis {
         if known.near.is_some() && command.near != NearRead::Never {
             return to; // what is kept near is what masters tell of
         }
-        if !client.reads_replicas.unwrap_or(!reads.on_request) {
+        if client.session.is_some() || !client.reads_replicas.unwrap_or(!reads.on_request) {
             return to;
         }
         if let Some(wrote) = &mut client.written {

@@ -183,6 +183,7 @@ impl Redis {
     fn look_for_silence(&mut self, io: &mut dyn Io, cluster: usize) {
         let now = io.now();
         self.tick_key_stats(now);
+        self.give_up_sessions(io);
         if self.pipes.iter().any(|(_, pipe)| pipe.cluster == cluster && pipe.is_silent(now, SILENCE)) {
             self.refresh(io, cluster);
         }

@@ -181,7 +181,14 @@ impl Redis {
         let Some(pipe) = self.pipes.get_mut(key) else { return };
         pipe.drop_front();
         if reply.first() != Some(&b'-') {
-            return self.pipe_ready(io, key);
+            // It may have a database to select, too.
+            if pipe.fifo.front().is_none_or(|next| next.owner != Owner::Login) {
+                self.pipe_ready(io, key);
+            }
+            return;
+        }
+        if pipe.session.is_some() {
+            return self.session_refused(io, key, reply);
         }
         let error = printable(String::from_utf8_lossy(reply).trim_start_matches('-').trim_end());
         if let Some(Some(cluster)) = self.clusters.get(pipe.cluster) {
@@ -273,8 +280,7 @@ impl Redis {
         let Some((mut pending, bytes)) = pipe.take_front() else { return false };
         pending.redirects += 1;
         if self.redirecting(pending) {
-            self.send_to(io, cluster, node, &load, Pending::internal(Owner::Nobody, node, pending.resp));
-            self.send_to(io, cluster, node, &bytes, pending);
+            self.send_behind(io, cluster, node, &load, &bytes, pending);
         } else {
             self.park(io, cluster, &bytes, pending, 0, Reason::Said(b"-NOSCRIPT No matching script.\r\n".to_vec()));
         }
@@ -322,8 +328,7 @@ impl Redis {
             return self.park(io, cluster, bytes, pending, due, Reason::Said(error.to_vec()));
         };
         // Only where the pipe exists or can be made, so that ASKING and the command stay together.
-        self.send_to(io, cluster, target, ASKING, Pending::internal(Owner::Nobody, target, pending.resp));
-        self.send_to(io, cluster, target, bytes, pending);
+        self.send_behind(io, cluster, target, ASKING, bytes, pending);
     }
 
     /// The node that a MOVED or ASK names; without a host it means the host of the node that says it.

@@ -73,6 +73,9 @@ impl Redis {
     /// DBSIZE, FLUSHALL, KEYS, SCRIPT LOAD ...: to every master.
     pub(crate) fn everywhere(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command, merge: Merge) {
         let repeatable = is_repeatable(command, frame);
+        if command.name == "swapdb" && self.has_near_cache(key) {
+            return self.refuse(io, key, command, "nodes do not tell the near cache of it");
+        }
         let masters = self.masters(key);
         // INFO of one master of a cluster would still show the cluster.
         let as_it_is = merge != Merge::Info || self.is_single(key);
@@ -84,6 +87,11 @@ impl Redis {
             let Some(pending) = self.owe_part(io, key, head, number, To::Node(master)) else { break };
             self.send(io, cluster, frame.bytes, pending);
         }
+    }
+
+    fn has_near_cache(&self, key: Key) -> bool {
+        let cluster = self.clients.get(key).and_then(|client| self.clusters.get(client.cluster));
+        matches!(cluster, Some(Some(cluster)) if cluster.near.is_some())
     }
 
     fn masters(&self, key: Key) -> Vec<u16> {

@@ -104,6 +104,7 @@ impl Redis {
         let single = self.is_single(key);
         // The node says the error when it runs the transaction, if it lets anybody.
         let says_error = command.name == "debug" && frame.is(1, "error") && self.is_administrable(key);
+        let is_same_database = command.name == "select" && frame.word(1) == self.database(key).to_string().as_bytes();
         let Some(client) = self.clients.get_mut(key) else { return };
         if command.has("no_multi") || matches!(command.action, Action::Subscribe | Action::Monitor) {
             return self.fail_queueing(io, key, "ERR Command not allowed inside a transaction");
@@ -116,7 +117,7 @@ impl Redis {
             }
             Action::Clients => return self.refuse(io, key, command, "inside a transaction it would act on clients that share a connection"),
             Action::Local if says_error => {}
-            Action::Local if !(matches!(command.name, "ping" | "echo") || (command.name == "select" && frame.word(1) == b"0")) => {
+            Action::Local if !(matches!(command.name, "ping" | "echo") || is_same_database) => {
                 return self.refuse(io, key, command, "inside a transaction it would change a connection that clients share");
             }
             _ => {}

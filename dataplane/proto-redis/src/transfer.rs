@@ -15,6 +15,8 @@ const TAKE_AWAY: &str = "local d = redis.call('DUMP', KEYS[1]) \
     if not d then return 2 end \
     if d ~= ARGV[1] then return 0 end \
     redis.call('UNLINK', KEYS[1]) return 1";
+/// COPY to another database; a script, as it stops where there is none.
+const RESTORE_IN: &str = "redis.call('SELECT', ARGV[1]) return redis.call('RESTORE', KEYS[1], unpack(ARGV, 2))";
 /// Undoes a SET of ours.
 const UNSET: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 0";
 
@@ -23,7 +25,7 @@ const UNSET: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('D
 enum Task {
     Rename,
     RenameNx,
-    Copy { replace: bool },
+    Copy { replace: bool, database: Option<u32> },
     Smove,
     MsetNx,
 }
@@ -72,7 +74,7 @@ impl Transfer {
         let task = match row.name {
             "rename" => Task::Rename,
             "renamenx" => Task::RenameNx,
-            "copy" => Task::Copy { replace: copy_replaces(frame)? },
+            "copy" => copy(frame)?,
             "smove" => Task::Smove,
             _ if frame.len() % 2 == 0 => return Err("ERR wrong number of arguments for 'msetnx' command"),
             _ => Task::MsetNx,
@@ -127,8 +129,12 @@ impl Transfer {
         let lives_until = expires.max(0).to_string();
         let mut words = vec![&b"RESTORE"[..], self.word(2), lives_until.as_bytes(), dump, b"ABSTTL"];
         // At a second pass the destination is what the first has written.
-        let replaces = matches!(self.task, Task::Rename | Task::Copy { replace: true }) || self.passes > 0;
+        let replaces = matches!(self.task, Task::Rename | Task::Copy { replace: true, .. }) || self.passes > 0;
         words.extend(replaces.then_some(&b"REPLACE"[..]));
+        let database = if let Task::Copy { database: Some(database), .. } = self.task { database.to_string() } else { String::new() };
+        if !database.is_empty() {
+            words.splice(..2, [&b"EVAL"[..], RESTORE_IN.as_bytes(), b"1", self.word(2), database.as_bytes()]);
+        }
         let ask = self.ask(2, &words, replaces);
         self.state = State::Write(dump.to_vec());
         self.passes += 1;
@@ -138,6 +144,9 @@ impl Transfer {
     fn written(&mut self, dump: &[u8], reply: &[u8]) -> Next {
         if reply.starts_with(b"-BUSYKEY") {
             return Next::Answer(NO.to_vec());
+        }
+        if matches!(self.task, Task::Copy { database: Some(_), .. }) && (has(reply, b"index is out of range") || has(reply, b"in cluster mode")) {
+            return Next::fail("ERR DB index is out of range");
         }
         if is_error(reply) {
             return Next::Answer(reply.to_vec());
@@ -227,9 +236,9 @@ impl Transfer {
     }
 }
 
-/// `COPY source destination [DB 0] [REPLACE]`.
-fn copy_replaces(frame: &Frame<'_>) -> Result<bool, &'static str> {
-    let mut replace = false;
+/// `COPY source destination [DB database] [REPLACE]`.
+fn copy(frame: &Frame<'_>) -> Result<Task, &'static str> {
+    let (mut replace, mut database) = (false, None);
     let mut at = 3;
     while at < frame.len() {
         if frame.is(at, "replace") {
@@ -237,8 +246,7 @@ fn copy_replaces(frame: &Frame<'_>) -> Result<bool, &'static str> {
         } else if frame.is(at, "db") && at + 1 < frame.len() {
             at += 1;
             match std::str::from_utf8(frame.word(at)).ok().and_then(|text| text.parse::<i64>().ok()) {
-                Some(0) => {}
-                Some(_) => return Err("ERR DB index is out of range"),
+                Some(number) => database = Some(u32::try_from(number).map_err(|_| "ERR DB index is out of range")?),
                 None => return Err("ERR value is not an integer or out of range"),
             }
         } else {
@@ -246,7 +254,11 @@ fn copy_replaces(frame: &Frame<'_>) -> Result<bool, &'static str> {
         }
         at += 1;
     }
-    Ok(replace)
+    Ok(Task::Copy { replace, database })
+}
+
+fn has(reply: &[u8], text: &[u8]) -> bool {
+    is_error(reply) && reply.windows(text.len()).any(|window| window == text)
 }
 
 impl Errand for Transfer {

@@ -61,17 +61,37 @@ impl Redis {
     pub(crate) fn send_on(&mut self, io: &mut dyn Io, cluster: usize, node: u16, lane: Lane, bytes: &[u8], pending: Pending) {
         let known = self.clusters.get(cluster).and_then(Option::as_ref);
         let shared = known.and_then(|known| known.nodes.get(usize::from(node))).and_then(|node| node.pipes[lane.index()]);
-        let own = if self.trackers > 0 { self.own_pipe_of(io, pending.owner, cluster, node) } else { None };
+        let has_own = self.trackers > 0 || !self.sessions.is_empty();
+        let own = if has_own { self.pipe_apart(io, pending.owner, cluster, node) } else { None };
         let pipe = own.unwrap_or_else(|| shared.or_else(|| self.dial_shared(io, cluster, node, lane)));
         let Some(key) = pipe else {
             return self.park(io, cluster, bytes, pending, 0, Reason::NodeDown("it refused the last connection".into()));
         };
         if let Some(pipe) = self.pipes.get_mut(key) {
-            if pending.caching != Caching::AsItIs && own.is_some() {
+            if pending.caching != Caching::AsItIs && pipe.tells.is_some() {
                 pipe.ask(io, key, pending.caching.command(), Pending::internal(Owner::Nobody, node, pending.resp));
             }
             pipe.ask(io, key, bytes, pending);
         }
+    }
+
+    /// Where a request of a client goes that tracks, is another user or in another database. `None`: to the shared connections.
+    fn pipe_apart(&mut self, io: &mut dyn Io, owner: Owner, cluster: usize, node: u16) -> Option<Option<Key>> {
+        self.own_pipe_of(io, owner, cluster, node).or_else(|| self.session_pipe(io, owner, cluster, node))
+    }
+
+    /// Sends a command to that node with another one before it on the same connection, which nobody waits for.
+    pub(crate) fn send_behind(&mut self, io: &mut dyn Io, cluster: usize, node: u16, before: &[u8], bytes: &[u8], pending: Pending) {
+        let apart = self.pipe_apart(io, pending.owner, cluster, node);
+        let lane = Lane::of(pending.resp, false);
+        let shared = self.clusters.get(cluster).and_then(Option::as_ref).and_then(|known| known.nodes.get(usize::from(node)));
+        let shared = shared.and_then(|node| node.pipes[lane.index()]);
+        if let Some(key) = apart.unwrap_or_else(|| shared.or_else(|| self.dial_shared(io, cluster, node, lane)))
+            && let Some(pipe) = self.pipes.get_mut(key)
+        {
+            pipe.ask(io, key, before, Pending::internal(Owner::Nobody, node, pending.resp));
+        }
+        self.send_to(io, cluster, node, bytes, pending);
     }
 
     /// A connection is gone, or never came up. What was not sent is asked again; what was sent is asked again where that is harmless.
@@ -79,16 +99,9 @@ impl Redis {
         let Some(mut pipe) = self.pipes.remove(key) else { return };
         self.near_forgotten(&pipe);
         let dice = io.random();
+        self.unhook(key, &pipe);
         let Some(Some(known)) = self.clusters.get_mut(pipe.cluster) else { return };
         let address = known.address(pipe.node);
-        let node = &mut known.nodes[usize::from(pipe.node)];
-        for shared in &mut node.pipes {
-            *shared = shared.filter(|shared| *shared != key);
-        }
-        node.tracker = node.tracker.filter(|tracker| *tracker != key);
-        node.idle.iter_mut().for_each(|idle| idle.retain(|idle| *idle != key));
-        node.leases -= usize::from(pipe.lease.is_some());
-        known.count_trackers();
         let node = &mut known.nodes[usize::from(pipe.node)];
         if pipe.readonly {
             node.replication.fresh = None;
@@ -121,6 +134,20 @@ impl Redis {
             // It may have been the connection only: one dial tells.
             self.unpark(io, pipe.cluster);
         }
+    }
+
+    /// Its node does not know a connection any more.
+    pub(crate) fn unhook(&mut self, key: Key, pipe: &Pipe) {
+        let Some(Some(known)) = self.clusters.get_mut(pipe.cluster) else { return };
+        let node = &mut known.nodes[usize::from(pipe.node)];
+        for shared in &mut node.pipes {
+            *shared = shared.filter(|shared| *shared != key);
+        }
+        node.sessions.retain(|(.., shared)| *shared != key);
+        node.tracker = node.tracker.filter(|tracker| *tracker != key);
+        node.idle.iter_mut().for_each(|idle| idle.retain(|idle| *idle != key));
+        node.leases -= usize::from(pipe.lease.is_some());
+        known.count_trackers();
     }
 
     /// Whether of the reply that has begun nothing is with the client: it can be asked for again, or told.

@@ -1,6 +1,7 @@
 """One server, and a cluster of three masters with a replica each behind a sidecar.
 
-The suite is that of one server's client, which administers its server: so may the clients of the sidecar (`admin: everywhere`).
+The suite is that of one server's client, which administers its server: so may the clients of the sidecar (`admin: everywhere`). And the cluster has
+as many databases as one server has (Valkey 9).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ..suite import HOST, Suite
 
 # Tests use DEBUG SLEEP and the like; a server of their own may let them.
 OPTIONS = ("--enable-debug-command", "yes")
+DATABASES = ("--cluster-databases", "16")
 OBJECTS = """
 apiVersion: midstream/v1
 kind: RedisCluster
@@ -50,7 +52,7 @@ class Stage:
             with RedisServer("direct", options=OPTIONS) as server:
                 yield server.port
             return
-        with RedisCluster(options=OPTIONS) as cluster:
+        with RedisCluster(options=(*OPTIONS, *DATABASES)) as cluster:
             port = ports.free()
             sidecar = Sidecar(OBJECTS.format(nodes=cluster.addresses, host=HOST, port=port), folder / "sidecar")
             sidecar.start()

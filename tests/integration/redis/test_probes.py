@@ -17,8 +17,14 @@ from tests.integration.process import Sidecar
 from tests.integration.redis.conftest import objects
 from tests.integration.redis.raw import Raw
 
-SCENES = (Path(__file__).parent / "probes.txt").read_text().split("\n[")[1:]
-PROBES = {name: scene.strip().split("\n") for name, _, scene in (text.partition("]") for text in SCENES)}
+
+def scenes(file: str) -> dict[str, list[str]]:
+    """The scenes of a file beside this one, by name."""
+    texts = (Path(__file__).parent / file).read_text().split("\n[")[1:]
+    return {name: scene.strip().split("\n") for name, _, scene in (text.partition("]") for text in texts)}
+
+
+PROBES = scenes("probes.txt")
 
 
 @pytest.fixture(scope="module")

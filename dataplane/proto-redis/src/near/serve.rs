@@ -25,7 +25,9 @@ impl Redis {
         let (Owner::Client(key, seq), To::Slot(slot)) = (pending.owner, pending.to) else { return false };
         // What the client wrote and has no reply for yet must be seen by what it reads now; and what it reads while it watches keys must not
         // be older than its WATCH. Who tracks must read where changes are told from.
-        if self.clients.get(key).is_none_or(|client| client.lease.is_some() || client.tracking.is_some() || !client.ring.is_past(client.wrote)) {
+        if self.clients.get(key).is_none_or(|client| {
+            client.lease.is_some() || client.tracking.is_some() || client.session.is_some() || !client.ring.is_past(client.wrote)
+        }) {
             return false;
         }
         let Some(Some(known)) = self.clusters.get_mut(cluster) else { return false };
