@@ -23,7 +23,9 @@ _AUTH = {"trust": "TRUST", "password": "PASSWORD", "md5": "MD5", "scram": "SCRAM
 
 
 def _server(text: str) -> str:
-    parse_host_port(text.partition("/")[0], 0)
+    # Without a port it is the engine's own; a port 0 is nobody's.
+    if parse_host_port(text.partition("/")[0], 1).port == 0:
+        raise ValueError("a server has no port 0")
     return text
 
 

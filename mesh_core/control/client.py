@@ -42,6 +42,19 @@ class RestClient:
     def delete(self, keys: list[tuple[str, str]], **more: Any) -> dict:
         return self._call("POST", "/v1/delete", {"objects": [{"kind": kind, "name": name} for kind, name in keys]} | more)
 
+    def plan(self, sources: list[dict[str, str]]) -> dict:
+        return self._call("POST", "/v1/plan", {"sources": sources})
+
+    def rollback(self, revision: int, **more: Any) -> dict:
+        return self._call("POST", "/v1/rollback", {"revision": revision} | more)
+
+    def history(self, limit: int) -> dict:
+        return self._call("GET", f"/v1/history?{urlencode({'limit': limit})}")
+
+    def diff(self, since: int | None, until: int | None) -> dict:
+        query = urlencode({key: value for key, value in {"from": since, "to": until}.items() if value is not None})
+        return self._call("GET", f"/v1/diff?{query}")
+
     def objects(self, kind: str = "", name: str = "") -> dict:
         query = urlencode({key: value for key, value in {"kind": kind, "name": name}.items() if value})
         return self._call("GET", f"/v1/objects?{query}")

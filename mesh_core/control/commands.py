@@ -1,7 +1,7 @@
 """The command line of the control plane: apply, get, delete, status, control.
 
 Exit codes: 0 done; 1 the control plane cannot be reached or failed; 2 objects or command line are wrong, nothing was changed; 3 the change is stored
-but a sidecar refused part of it or did not answer in time (`apply --wait`, `status --check`).
+but a sidecar refused part of it or did not answer in time (`apply --wait`, `status --check`); 4: something would change (`plan --check`).
 """
 
 import asyncio
@@ -20,10 +20,12 @@ from mesh_core.model.problem import Invalid
 
 if TYPE_CHECKING:
     from mesh_core.registry import Registry
+    from xds.store.base import Store
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_NOT_IN_FORCE = 3
+EXIT_DIFFERENT = 4
 
 
 class Output(StrEnum):
@@ -38,22 +40,28 @@ ControlOption = Annotated[str, typer.Option("--control", help="HOST:PORT of the 
 
 
 def add_to(app: typer.Typer, families: "Callable[[], Registry]") -> None:
-    """Add the five commands. `families` makes the registry with every family in it, for the one that needs to know kinds."""
+    """Add the commands. `families` makes the registry with every family in it, for the one that needs to know kinds."""
 
     def control(
         grpc: Annotated[str, typer.Option(help="HOST:PORT of the xDS server.")] = "127.0.0.1:18000",
         rest: Annotated[str, typer.Option(help="HOST:PORT of the REST API.")] = "127.0.0.1:18001",
-        store: Annotated[Path | None, typer.Option(help="The SQLite file; default control.db in the state folder.")] = None,
+        store: Annotated[
+            str,
+            typer.Option(envvar="MIDSTREAM_STORE", help="A SQLite file, or postgresql://USER@HOST/DATABASE; default control.db in the state folder."),
+        ] = "",
         config: Annotated[Path | None, typer.Option(help="A file or folder of YAML to follow instead of a store.")] = None,
     ) -> None:
         """Runs a control plane in the foreground."""
-        if store is not None and config is not None:
+        if store and config is not None:
             raise typer.BadParameter("give --store or --config, not both")
-        with _errors():
+        with errors():
             _control(families(), grpc, rest, store, config)
 
     for command in (control, apply, get, delete, status):
         app.command()(command)
+    from mesh_core.control import revisions
+
+    revisions.add_to(app)
 
 
 def apply(
@@ -68,14 +76,14 @@ def apply(
     from mesh_core.control import printing
     from mesh_core.control.client import RestClient, sources_of
 
-    with _errors():
-        paths = _needed(file)
-        sources = sources_of(paths, _stdin(paths))
+    with errors():
+        paths = needed(file)
+        sources = sources_of(paths, stdin(paths))
         client = RestClient(control)
-        applied = client.apply(sources, author=_author(), reason=reason, dryRun=dry_run)
+        applied = client.apply(sources, author=author(), reason=reason, dryRun=dry_run)
         printing.applied(applied, output, dry_run=dry_run)
         if wait and not dry_run:
-            _require_in_force(client, wait, applied["revision"])
+            require_in_force(client, wait, applied["revision"])
 
 
 def get(
@@ -88,7 +96,7 @@ def get(
     from mesh_core.control import printing
     from mesh_core.control.client import RestClient
 
-    with _errors():
+    with errors():
         found = RestClient(control).objects(kind, name)
         if name and not found["objects"]:
             _fail(EXIT_FAILED, f"there is no {kind} {name}")
@@ -109,9 +117,9 @@ def delete(
 
     if bool(kind and names) == bool(file):
         raise typer.BadParameter("give KIND NAME..., or -f FILE")
-    with _errors():
-        keys = _keys_in(sources_of(file, _stdin(file))) if file else [(kind, name) for name in names or ()]
-        printing.applied(RestClient(control).delete(keys, author=_author(), reason=reason), output)
+    with errors():
+        keys = _keys_in(sources_of(file, stdin(file))) if file else [(kind, name) for name in names or ()]
+        printing.applied(RestClient(control).delete(keys, author=author(), reason=reason), output)
 
 
 def status(
@@ -126,7 +134,7 @@ def status(
     from mesh_core.control.client import RestClient
     from mesh_core.control.waiting import in_force, wait_in_force
 
-    with _errors():
+    with errors():
         client = RestClient(control)
         found = wait_in_force(client, wait, node=node) if check else client.status(node)
         printing.status(found, output)
@@ -134,16 +142,25 @@ def status(
             raise typer.Exit(EXIT_NOT_IN_FORCE)
 
 
-def _control(registry: "Registry", grpc: str, rest: str, store: Path | None, config: Path | None) -> None:
+def _control(registry: "Registry", grpc: str, rest: str, store: str, config: Path | None) -> None:
     from mesh_core._dataplane import validate
     from mesh_core.control.directory import DirectoryStore
     from mesh_core.control.serve import run
     from mesh_core.model.values import parse_host_port
-    from xds.store.sqlite import SqliteStore
 
-    objects = DirectoryStore(config) if config else SqliteStore(store or _default_store())
+    objects = DirectoryStore(config) if config else _store(store)
     with suppress(KeyboardInterrupt):
         asyncio.run(run(objects, registry, validate, parse_host_port(grpc), parse_host_port(rest), lambda line: print(line, flush=True)))
+
+
+def _store(where: str) -> "Store":
+    if where.startswith(("postgresql://", "postgres://")):
+        from xds.store.postgres import PostgresStore
+
+        return PostgresStore(where)
+    from xds.store.sqlite import SqliteStore
+
+    return SqliteStore(Path(where) if where else _default_store())
 
 
 def _default_store() -> Path:
@@ -152,7 +169,7 @@ def _default_store() -> Path:
     return Path(os.environ.get("MIDSTREAM_STATE") or Path(base) / "midstream") / "control.db"
 
 
-def _require_in_force(client, seconds: float, revision: int) -> None:
+def require_in_force(client, seconds: float, revision: int) -> None:
     from mesh_core.control import printing
     from mesh_core.control.waiting import in_force, wait_in_force
 
@@ -163,7 +180,7 @@ def _require_in_force(client, seconds: float, revision: int) -> None:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def errors() -> Iterator[None]:
     """Every error becomes its text on stderr and its exit code."""
     from mesh_core.control.client import Failed, Unreachable
     from xds.server.errors import AddressInUse
@@ -186,17 +203,17 @@ def _fail(code: int, text: str) -> None:
     raise typer.Exit(code)
 
 
-def _needed(file: list[Path] | None) -> list[Path]:
+def needed(file: list[Path] | None) -> list[Path]:
     if not file:
         raise typer.BadParameter("give -f FILE")
     return file
 
 
-def _stdin(paths: list[Path]) -> str | None:
+def stdin(paths: list[Path]) -> str | None:
     return sys.stdin.read() if any(str(path) == "-" for path in paths) else None
 
 
-def _author() -> str:
+def author() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -62,10 +62,13 @@ def _envelope(kind: str) -> dict:
 def _paths() -> dict:
     return {
         "/v1/apply": {"post": _change("Create or replace objects, all or none", "Apply")},
+        "/v1/plan": {"post": _change("What applying these would do", "Plan")},
         "/v1/delete": {"post": _change("Remove objects, all or none", "Delete", {"404": "one of them does not exist"})},
+        "/v1/rollback": {"post": _change("Make the objects what they were", "Rollback", {"404": "that revision is not kept"})},
         "/v1/objects": {"get": _read("The stored objects", "kind", "name")},
         "/v1/status": {"get": _read("What every sidecar holds of them", "node")},
         "/v1/history": {"get": _read("The latest changes, newest first", "limit")},
+        "/v1/diff": {"get": _read("What changed from one revision to another", "from", "to")},
         "/ready": {"get": _read("Whether the control plane serves")},
     }
 

@@ -7,12 +7,13 @@ Whatever fails on the way, nothing of the set is stored and no sidecar hears of 
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from mesh_core.compile.blame import Blame, Refusal
 from mesh_core.compile.compiler import Configuration, compile_world
+from mesh_core.control.changes import Difference, ResourceChange, differences, ended_clients, resource_changes
 from mesh_core.control.directory import entry_of
 from mesh_core.model.check import check
 from mesh_core.model.kinds import Authored, Kinds, World
@@ -54,6 +55,27 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What a change would do: to the objects, to the resources of every sidecar, to clients that are connected."""
+
+    applied: Applied
+    objects: tuple[Difference, ...]
+    resources: tuple[ResourceChange, ...]
+    clients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """A change that may be made."""
+
+    wanted: dict[Key, Authored]
+    configuration: Configuration
+    applied: Applied
+    puts: tuple[Entry, ...]
+    deletes: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A text of YAML documents and what to call it in complaints."""
 
@@ -73,8 +95,13 @@ class ControlPlane:
         self._lock = asyncio.Lock()
         self.contents = Contents(0, {})
         self.objects: dict[Key, Authored] = {}
-        self.blame = Blame(())
+        self.configuration = Configuration((), Blame(()))
         self._seen = 0  # the store's revision that was last looked at, good or not
+
+    @property
+    def blame(self) -> Blame:
+        """Whom to blame for each resource that is published."""
+        return self.configuration.blame
 
     async def start(self) -> None:
         """Publish what the store holds. Raises Invalid, StoreFailed."""
@@ -98,19 +125,17 @@ class ControlPlane:
 
     async def apply(self, sources: Iterable[Source], *, author: str = "", reason: str = "", dry_run: bool = False) -> Applied:
         """Create or replace the objects of these sources, all or none. Raises Invalid, Conflict, StoreFailed."""
-        documents = [document for source in sources for document in _read(source)]
         async with self._lock:
-            await self._refresh()
-            objects, problems = parse(documents, self.kinds)
-            if problems:
-                raise Invalid(problems)
-            wanted = self.objects | {found.key: found for found in objects}
-            configuration = await self._admit(wanted)
-            puts = [entry_of(found.document) for found in objects]
-            plan = self._plan(puts)
-            if dry_run:
-                return plan
-            return await self._commit(wanted, configuration, plan, puts, (), author, reason)
+            decision = await self._decide(sources)
+            return decision.applied if dry_run else await self._commit(decision, author, reason)
+
+    async def plan(self, sources: Iterable[Source]) -> Plan:
+        """What `apply` would do. Raises Invalid, StoreFailed."""
+        async with self._lock:
+            decision = await self._decide(sources)
+            changes = differences(self.contents, _after(self.contents, decision))
+            resources = resource_changes(self.configuration.resources, decision.configuration.resources)
+        return Plan(decision.applied, tuple(changes), tuple(resources), tuple(ended_clients(changes)))
 
     async def delete(self, keys: Iterable[Key], *, author: str = "", reason: str = "") -> Applied:
         """Remove these objects, all or none. Raises KeyError for one that does not exist, Invalid when others need it, and as `apply`."""
@@ -121,9 +146,37 @@ class ControlPlane:
                 if key not in self.objects:
                     raise KeyError(f"there is no {key[0]} {key[1]}")
             wanted = {key: found for key, found in self.objects.items() if key not in gone}
-            configuration = await self._admit(wanted)
-            plan = Applied(self.contents.revision, deleted=tuple(gone))
-            return await self._commit(wanted, configuration, plan, (), gone, author, reason)
+            applied = Applied(self.contents.revision, deleted=tuple(gone))
+            return await self._commit(_Decision(wanted, await self._admit(wanted), applied, (), tuple(gone)), author, reason)
+
+    async def rollback(self, revision: int, *, author: str = "", reason: str = "", dry_run: bool = False) -> Applied:
+        """Make the objects what they were after `revision`: a new change, admitted as any. Raises Gone, Invalid, Conflict, StoreFailed."""
+        async with self._lock:
+            await self._refresh()
+            target = await self.store.at(revision)
+            wanted = self._parse_entries(target)
+            puts = tuple(entry for entry in target.entries.values() if not _same(self.contents.entries.get(entry.key), entry))
+            deletes = tuple(key for key in self.contents.entries if key not in target.entries)
+            applied = replace(self._applied(puts), deleted=deletes)
+            decision = _Decision(wanted, await self._admit(wanted), applied, puts, deletes)
+            return applied if dry_run else await self._commit(decision, author, reason or f"rollback to revision {revision}")
+
+    async def difference(self, since: int, until: int) -> list[Difference]:
+        """What changed from one revision to another. Raises Gone, StoreFailed."""
+        after = await self.store.at(until)
+        return differences(await self.store.at(since), after)
+
+    async def _decide(self, sources: Iterable[Source]) -> _Decision:
+        """What the objects of these sources would make of what is stored now. Raises Invalid, StoreFailed."""
+        documents = [document for source in sources for document in _read(source)]
+        await self._refresh()
+        objects, problems = parse(documents, self.kinds)
+        if problems:
+            raise Invalid(problems)
+        wanted = self.objects | {found.key: found for found in objects}
+        configuration = await self._admit(wanted)
+        puts = tuple(entry_of(found.document) for found in objects)
+        return _Decision(wanted, configuration, self._applied(puts), puts, ())
 
     async def _load(self) -> None:
         contents = await self.store.read()
@@ -149,7 +202,7 @@ class ControlPlane:
             raise Invalid(configuration.blame.problem(refusal) for refusal in refusals)
         return configuration
 
-    def _plan(self, puts: Iterable[Entry]) -> Applied:
+    def _applied(self, puts: Iterable[Entry]) -> Applied:
         created: list[Key] = []
         changed: list[Key] = []
         unchanged: list[Key] = []
@@ -159,19 +212,17 @@ class ControlPlane:
             into.append(entry.key)
         return Applied(self.contents.revision, tuple(created), tuple(changed), tuple(unchanged))
 
-    async def _commit(self, wanted, configuration, plan: Applied, puts: Iterable[Entry], deletes, author: str, reason: str) -> Applied:
+    async def _commit(self, decision: _Decision, author: str, reason: str) -> Applied:
         # An object that only moved in its file is unchanged to its author, but must be blamed where it is now.
-        rows = [entry for entry in puts if not _same(self.contents.entries.get(entry.key), entry)]
-        if not rows and not deletes:
-            return plan
-        revision = await self.store.write(rows, deletes, expected=self.contents.revision, author=author, reason=reason)
-        entries = {key: entry for key, entry in self.contents.entries.items() if key not in set(deletes)}
-        entries |= {entry.key: entry for entry in rows}
-        self._publish(Contents(revision, entries), wanted, configuration)
-        return Applied(revision, plan.created, plan.changed, plan.unchanged, plan.deleted)
+        rows = [entry for entry in decision.puts if not _same(self.contents.entries.get(entry.key), entry)]
+        if not rows and not decision.deletes:
+            return decision.applied
+        revision = await self.store.write(rows, decision.deletes, expected=self.contents.revision, author=author, reason=reason)
+        self._publish(replace(_after(self.contents, decision), revision=revision), decision.wanted, decision.configuration)
+        return replace(decision.applied, revision=revision)
 
     def _publish(self, contents: Contents, objects: dict[Key, Authored], configuration: Configuration) -> None:
-        self.contents, self.objects, self.blame = contents, objects, configuration.blame
+        self.contents, self.objects, self.configuration = contents, objects, configuration
         self._seen = max(self._seen, contents.revision)
         snapshot = self.hub.publish(self._observe(configuration))
         log.info("published", revision=contents.revision, version=snapshot.version, objects=len(objects), sidecars=len(self.hub.nodes))
@@ -192,6 +243,13 @@ class ControlPlane:
         if problems:
             raise Invalid(problems)
         return objects
+
+
+def _after(contents: Contents, decision: _Decision) -> Contents:
+    """What is stored once it is made."""
+    kept = {key: entry for key, entry in contents.entries.items() if key not in set(decision.deletes)}
+    new = {entry.key: entry for entry in decision.puts if not _same(kept.get(entry.key), entry)}
+    return Contents(contents.revision, kept | new)
 
 
 def _read(source: Source) -> list[Document]:

@@ -16,7 +16,7 @@ _WIDE = 240
 
 def applied(result: dict, output: str, *, dry_run: bool = False) -> None:
     if output != "table":
-        _dump(result, output)
+        dump(result, output)
         return
     for what in ("created", "changed", "unchanged", "deleted"):
         for item in result[what]:
@@ -28,30 +28,30 @@ def applied(result: dict, output: str, *, dry_run: bool = False) -> None:
 def objects(found: dict, output: str) -> None:
     values = [item["object"] for item in found["objects"]]
     if output == "json":
-        _dump(values, output)
+        dump(values, output)
     elif output == "yaml":
         import yaml
 
         yaml.safe_dump_all(values, sys.stdout, sort_keys=False, explicit_start=True)
     else:
-        table = _table("KIND", "NAME", "FROM")
+        rows = table("KIND", "NAME", "FROM")
         for item in found["objects"]:
             value = item["object"]
-            table.add_row(value["kind"], value["metadata"]["name"], _place(item["file"], item["line"]))
-        _console().print(table)
+            rows.add_row(value["kind"], value["metadata"]["name"], _place(item["file"], item["line"]))
+        console().print(rows)
 
 
 def status(found: dict, output: str) -> None:
     if output != "table":
-        _dump(found, output)
+        dump(found, output)
         return
     if not found["sidecars"]:
         print("no sidecar has connected yet")
-    table = _table("SIDECAR", "OBJECT", "STATE", "VERSION", "FROM", "REASON")
+    rows = table("SIDECAR", "OBJECT", "STATE", "VERSION", "FROM", "REASON")
     for sidecar in found["sidecars"]:
-        _add_sidecar(table, sidecar)
-    if table.row_count:
-        _console().print(table)
+        _add_sidecar(rows, sidecar)
+    if rows.row_count:
+        console().print(rows)
 
 
 def not_in_force(found: dict) -> None:
@@ -65,7 +65,7 @@ def not_in_force(found: dict) -> None:
                 print(f"{place}{item['kind']} {item['name']}{at}: {item['state']} on {sidecar['node']}: {reason}", file=sys.stderr)
 
 
-def _add_sidecar(table: "Table", sidecar: dict) -> None:
+def _add_sidecar(rows: "Table", sidecar: dict) -> None:
     from rich.text import Text
 
     node = sidecar["node"]
@@ -75,9 +75,9 @@ def _add_sidecar(table: "Table", sidecar: dict) -> None:
         state = Text(item["state"], style=_STYLE.get(item["state"], ""))
         said = " ".join(item["reason"].split())  # Envoy's reasons have line breaks
         reason = f"{item['field']}: {said}" if said else ""
-        table.add_row(node, f"{item['kind']} {item['name']}", state, item["version"], _place(item["file"], item["line"]), reason)
+        rows.add_row(node, f"{item['kind']} {item['name']}", state, item["version"], _place(item["file"], item["line"]), reason)
     if not sidecar["objects"]:
-        table.add_row(node, "(no objects)", "", "", "", "")
+        rows.add_row(node, "(no objects)", "", "", "", "")
 
 
 def _place(file: str, line: int) -> str:
@@ -89,22 +89,22 @@ def _ago(since: float) -> str:
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
 
 
-def _table(*columns: str) -> "Table":
+def table(*columns: str) -> "Table":
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    found = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+        found.add_column(column, overflow="fold")
+    return found
 
 
-def _console() -> "Console":
+def console() -> "Console":
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=_WIDE)
 
 
-def _dump(value: Any, output: str) -> None:
+def dump(value: Any, output: str) -> None:
     if output == "json":
         print(json.dumps(value, indent=2))
     else:

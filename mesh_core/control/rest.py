@@ -1,10 +1,13 @@
 """The REST API: what `midstream apply|get|delete|status` speak, and anybody else may.
 
     POST   /v1/apply                 {"sources": [{"file", "text"}], "author"?, "reason"?, "dryRun"?}    200, 422 with every problem
+    POST   /v1/plan                  {"sources": [{"file", "text"}]}                                     200, 422: what apply would do
     POST   /v1/delete                {"objects": [{"kind", "name"}], "author"?, "reason"?}               200, 404, 422
+    POST   /v1/rollback              {"revision", "author"?, "reason"?, "dryRun"?}                       200, 404, 422
     GET    /v1/objects               ?kind= ?name=
     GET    /v1/status                ?node=
     GET    /v1/history               ?limit=
+    GET    /v1/diff                  ?from= ?to=                                                         200, 404: a revision not kept
     GET    /ready  /openapi.json
 
 Changes are accepted as application/json only, which a web page of another origin cannot send unasked.
@@ -26,7 +29,7 @@ from mesh_core.control.openapi import document
 from mesh_core.control.plane import Applied, ControlPlane, Source
 from mesh_core.control.status import sidecars
 from mesh_core.model.problem import Invalid
-from xds.store.base import Conflict, Entry, StoreFailed
+from xds.store.base import Conflict, Entry, Gone, StoreFailed
 
 # Four of the largest files that are read at all.
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -44,6 +47,17 @@ class SourceBody(Body):
 
 class ApplyBody(Body):
     sources: list[SourceBody] = Field(min_length=1)
+    author: str = ""
+    reason: str = ""
+    dry_run: bool = False
+
+
+class PlanBody(Body):
+    sources: list[SourceBody] = Field(min_length=1)
+
+
+class RollbackBody(Body):
+    revision: int = Field(ge=0)
     author: str = ""
     reason: str = ""
     dry_run: bool = False
@@ -72,10 +86,13 @@ def app(plane: ControlPlane) -> Starlette:
     api = Api(plane)
     routes = [
         Route("/v1/apply", _guarded(api.apply), methods=["POST"]),
+        Route("/v1/plan", _guarded(api.plan), methods=["POST"]),
         Route("/v1/delete", _guarded(api.delete), methods=["POST"]),
+        Route("/v1/rollback", _guarded(api.rollback), methods=["POST"]),
         Route("/v1/objects", _guarded(api.objects)),
         Route("/v1/status", _guarded(api.status)),
         Route("/v1/history", _guarded(api.history)),
+        Route("/v1/diff", _guarded(api.diff)),
         Route("/openapi.json", _guarded(api.openapi)),
         Route("/ready", api.ready),
     ]
@@ -92,6 +109,18 @@ class Api:
         body = await _body(request, ApplyBody)
         sources = [Source(source.file, source.text) for source in body.sources]
         applied = await self._plane.apply(sources, author=body.author, reason=body.reason, dry_run=body.dry_run)
+        return JSONResponse(_applied(applied))
+
+    async def plan(self, request: Request) -> Response:
+        body = await _body(request, PlanBody)
+        plan = await self._plane.plan([Source(source.file, source.text) for source in body.sources])
+        nodes = [node for node, connection in self._plane.hub.nodes.items() if connection.open]
+        more = {"objects": [asdict(change) for change in plan.objects], "resources": [asdict(change) for change in plan.resources]}
+        return JSONResponse({"applied": _applied(plan.applied), "sidecars": nodes, "clients": plan.clients} | more)
+
+    async def rollback(self, request: Request) -> Response:
+        body = await _body(request, RollbackBody)
+        applied = await self._plane.rollback(body.revision, author=body.author, reason=body.reason, dry_run=body.dry_run)
         return JSONResponse(_applied(applied))
 
     async def delete(self, request: Request) -> Response:
@@ -115,14 +144,17 @@ class Api:
         return JSONResponse({"revision": plane.contents.revision, "version": plane.hub.snapshot.version, "sidecars": found})
 
     async def history(self, request: Request) -> Response:
-        limit = request.query_params.get("limit", "20")
-        if not limit.isdecimal():
-            raise Refused(400, f"limit {limit!r} is not a number")
-        changes = await self._plane.store.history(min(int(limit), MAX_HISTORY))
+        changes = await self._plane.store.history(min(_number(request, "limit", 20), MAX_HISTORY))
         return JSONResponse({"changes": [asdict(change) for change in changes]})
 
+    async def diff(self, request: Request) -> Response:
+        until = _number(request, "to", self._plane.contents.revision)
+        since = _number(request, "from", max(0, until - 1))
+        changes = await self._plane.difference(since, until)
+        return JSONResponse({"from": since, "to": until, "changes": [asdict(change) for change in changes]})
+
     async def openapi(self, request: Request) -> Response:
-        return JSONResponse(document(self._plane.kinds, {"Apply": ApplyBody, "Delete": DeleteBody}))
+        return JSONResponse(document(self._plane.kinds, {"Apply": ApplyBody, "Plan": PlanBody, "Delete": DeleteBody, "Rollback": RollbackBody}))
 
     async def ready(self, request: Request) -> Response:
         return PlainTextResponse(f"ready: revision {self._plane.contents.revision}, {len(self._plane.hub.nodes)} sidecars known\n")
@@ -138,6 +170,8 @@ def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
             return _error(refused.status, str(refused))
         except Invalid as invalid:
             return _error(422, "refused; nothing was changed", [problem.as_json() for problem in invalid.problems])
+        except Gone as gone:
+            return _error(404, str(gone))
         except Conflict as conflict:
             return _error(409, f"somebody else changed the objects meanwhile ({conflict}); try again")
         except StoreFailed as failed:
@@ -148,6 +182,13 @@ def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
 
 def _error(status: int, error: str, problems: list[dict] | None = None) -> Response:
     return JSONResponse({"error": error, "problems": problems or []}, status_code=status)
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isdecimal():
+        raise Refused(400, f"{name} {text!r} is not a number")
+    return int(text)
 
 
 async def _body(request: Request, model: type[Any]) -> Any:

@@ -10,6 +10,11 @@ from typing import Any, Protocol
 
 Key = tuple[str, str]  # kind, name
 
+# Revisions that a store remembers; older ones are forgotten, but for what is still in force.
+KEPT_REVISIONS = 10_000
+# A store forgets at every that many writes.
+COMPACT_EVERY = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -51,6 +56,10 @@ class Conflict(Exception):
     """Another change came between reading and writing; read again and decide again."""
 
 
+class Gone(Exception):
+    """A revision that is not kept any more, or is not there yet; the text says which ones are."""
+
+
 class StoreFailed(Exception):
     """The store cannot do it: full, locked, read-only, damaged. Nothing was changed. The text says what to do."""
 
@@ -68,4 +77,13 @@ class Store(Protocol):
     async def history(self, limit: int) -> list[Change]:
         """The latest changes, newest first."""
 
+    async def at(self, revision: int) -> Contents:
+        """Everything as it was after that revision; 0: nothing. Raises Gone, StoreFailed."""
+
     async def close(self) -> None: ...
+
+
+def no_such_revision(revision: int, oldest: int, newest: int) -> Gone:
+    """The sentence for a revision outside of what is kept."""
+    known = f"revisions {oldest} to {newest} are kept" if newest else "there is none yet"
+    return Gone(f"there is no revision {revision}; {known}")

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from xds.store.base import Change, Conflict, Contents, Entry, Key, StoreFailed
+from xds.store.base import COMPACT_EVERY, KEPT_REVISIONS, Change, Conflict, Contents, Entry, Key, StoreFailed, no_such_revision
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
     kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, file TEXT NOT NULL, lines TEXT NOT NULL, revision INTEGER NOT NULL,
@@ -24,10 +24,33 @@ CREATE TABLE IF NOT EXISTS objects (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS changes (revision INTEGER PRIMARY KEY, at REAL NOT NULL, author TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS history (
-    revision INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT,
+    revision INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT, file TEXT NOT NULL DEFAULT '', lines TEXT NOT NULL DEFAULT '{}',
     PRIMARY KEY (revision, kind, name)
 ) WITHOUT ROWID;
 """
+
+# The first schema's history had no places in files.
+_FROM_1 = """
+ALTER TABLE history ADD COLUMN file TEXT NOT NULL DEFAULT '';
+ALTER TABLE history ADD COLUMN lines TEXT NOT NULL DEFAULT '{}';
+"""
+# Of each object the last row up to a revision.
+_AT = """
+SELECT kind, name, value, file, lines, revision FROM history JOIN (
+    SELECT kind, name, max(revision) AS revision FROM history WHERE revision <= ? GROUP BY kind, name
+) USING (kind, name, revision) WHERE value IS NOT NULL ORDER BY kind, name
+"""
+# Rows that no revision from `horizon` on is made of: first those with a later one, then what is left of removed objects.
+_COMPACT = (
+    """
+    DELETE FROM history WHERE revision < :horizon AND EXISTS (
+        SELECT 1 FROM history AS later
+        WHERE later.kind = history.kind AND later.name = history.name AND later.revision > history.revision AND later.revision <= :horizon
+    )
+    """,
+    "DELETE FROM history WHERE revision < :horizon AND value IS NULL",
+    "DELETE FROM changes WHERE revision < :horizon",
+)
 
 # How long another process's write may hold the file before ours fails.
 BUSY_TIMEOUT_S = 5.0
@@ -38,8 +61,9 @@ LOOK_EVERY_S = 0.5
 class SqliteStore:
     """`path` is created with its folder if need be. Raises StoreFailed."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, kept: int = KEPT_REVISIONS):
         self._path = path
+        self._kept = kept
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
         try:
@@ -72,6 +96,9 @@ class SqliteStore:
     async def history(self, limit: int) -> list[Change]:
         return await self._run(lambda: self._history(limit))
 
+    async def at(self, revision: int) -> Contents:
+        return await self._run(lambda: self._at(revision))
+
     async def close(self) -> None:
         async with self._lock:
             self._db.close()
@@ -88,6 +115,8 @@ class SqliteStore:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise StoreFailed(f"the store {self._path} was written by a newer Midstream (schema {version}); use that one or another file")
+        if version == 1:
+            self._db.executescript(_FROM_1)
         self._db.executescript(_SCHEMA)
         self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -101,8 +130,17 @@ class SqliteStore:
             rows = self._db.execute("SELECT kind, name, value, file, lines, revision FROM objects ORDER BY kind, name").fetchall()
         finally:
             self._db.execute("ROLLBACK")
-        entries = (Entry(kind, name, json.loads(value), file, json.loads(lines), last) for kind, name, value, file, lines, last in rows)
-        return Contents(revision, {entry.key: entry for entry in entries})
+        return _contents(revision, rows)
+
+    def _at(self, revision: int) -> Contents:
+        self._db.execute("BEGIN")
+        try:
+            newest, oldest = self._db.execute("SELECT coalesce(max(revision), 0), coalesce(min(revision), 1) FROM changes").fetchone()
+            if not (oldest if oldest > 1 else 0) <= revision <= newest:
+                raise no_such_revision(revision, oldest, newest)
+            return _contents(revision, self._db.execute(_AT, (revision,)).fetchall())
+        finally:
+            self._db.execute("ROLLBACK")
 
     def _write(self, puts: list[Entry], deletes: list[Key], expected: int, author: str, reason: str) -> int:
         self._db.execute("BEGIN IMMEDIATE")
@@ -116,7 +154,9 @@ class SqliteStore:
                 self._put(entry, revision)
             for kind, name in deletes:
                 self._db.execute("DELETE FROM objects WHERE kind = ? AND name = ?", (kind, name))
-                self._db.execute("INSERT INTO history VALUES (?, ?, ?, NULL)", (revision, kind, name))
+                self._db.execute("INSERT INTO history (revision, kind, name) VALUES (?, ?, ?)", (revision, kind, name))
+            if revision % min(COMPACT_EVERY, self._kept) == 0:
+                self._compact(revision - self._kept)
             self._db.execute("COMMIT")
             return revision
         except BaseException:
@@ -128,7 +168,12 @@ class SqliteStore:
         value = json.dumps(entry.value, ensure_ascii=False)
         row = (entry.kind, entry.name, value, entry.file, json.dumps(entry.lines), revision)
         self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)", row)
-        self._db.execute("INSERT INTO history VALUES (?, ?, ?, ?)", (revision, entry.kind, entry.name, value))
+        self._db.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?)", (revision, *row[:-1]))
+
+    def _compact(self, horizon: int) -> None:
+        """Forget the revisions before it."""
+        for statement in _COMPACT:
+            self._db.execute(statement, {"horizon": horizon})
 
     def _history(self, limit: int) -> list[Change]:
         changes = self._db.execute("SELECT revision, at, author, reason FROM changes ORDER BY revision DESC LIMIT ?", (limit,)).fetchall()
@@ -139,3 +184,8 @@ class SqliteStore:
         put = tuple((kind, name) for kind, name, removed in rows if not removed)
         gone = tuple((kind, name) for kind, name, removed in rows if removed)
         return Change(revision, at, author, reason, put, gone)
+
+
+def _contents(revision: int, rows: Iterable[tuple]) -> Contents:
+    entries = (Entry(kind, name, json.loads(value), file, json.loads(lines), last) for kind, name, value, file, lines, last in rows)
+    return Contents(revision, {entry.key: entry for entry in entries})

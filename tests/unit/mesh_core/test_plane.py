@@ -115,3 +115,26 @@ async def test_who_decided_on_an_old_state_must_decide_again(plane, tmp_path):
 async def test_deleting_what_does_not_exist_is_said(plane):
     with pytest.raises(KeyError, match="there is no Fault nothing"):
         await plane.delete([("Fault", "nothing")])
+
+
+async def test_a_rollback_is_admitted_like_any_change(plane):
+    await plane.put(SHOP)
+    await plane.put(SHOP.replace("127.0.0.1:5432", "127.0.0.1:5433"))
+    plane.refusals = [Refusal(LISTENER, "shop", "address", "is in use by now")]
+    with pytest.raises(Invalid, match=r"spec\.address: is in use by now"):
+        await plane.rollback(1)
+    assert plane.contents.revision == 2
+    plane.refusals = []
+    applied = await plane.rollback(1)
+    assert (applied.revision, applied.changed) == (3, (("Listener", "shop"),))
+    assert plane.contents.entries["Listener", "shop"].value["spec"]["address"] == "127.0.0.1:5432"
+
+
+async def test_a_plan_names_the_fields_that_sidecars_would_see_change(plane):
+    await plane.put(SHOP)
+    plan = await plane.plan([Source("shop.yaml", SHOP.replace("127.0.0.1:5432", "127.0.0.1:5433"))])
+    assert [(change.kind, change.name) for change in plan.objects] == [("Listener", "shop")]
+    assert [(change.type, change.name, change.what) for change in plan.resources] == [("Listener", "shop", "changed")]
+    assert plan.resources[0].fields == ("address.socketAddress.portValue",)
+    assert plan.clients == ("Listener shop takes new clients at 127.0.0.1:5433; those of 127.0.0.1:5432 stay connected",)
+    assert plane.contents.revision == 1

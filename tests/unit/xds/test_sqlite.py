@@ -1,11 +1,10 @@
-"""The SQLite store: atomic, conditional, durable, and seen by others."""
+"""What is particular to SQLite; what every store promises is in tests/integration/control/test_stores.py."""
 
-import asyncio
 import sqlite3
 
 import pytest
 
-from xds.store.base import Conflict, Entry, StoreFailed
+from xds.store.base import Entry, StoreFailed
 from xds.store.sqlite import SqliteStore
 
 
@@ -24,62 +23,29 @@ async def put(store, *entries: Entry, expected: int, deletes=()) -> int:
     return await store.write(entries, deletes, expected=expected, author="ada", reason="because")
 
 
-async def test_what_is_written_is_read_with_its_lines(store):
-    revision = await put(store, entry("a"), entry("b"), expected=0)
-    contents = await store.read()
-    assert (revision, contents.revision) == (1, 1)
-    found = contents.entries["Listener", "a"]
-    assert (found.value, found.file, found.lines, found.revision) == ({"spec": "1"}, "shop.yaml", {"spec": 3}, 1)
-
-
-async def test_a_write_on_an_old_revision_changes_nothing(store):
-    await put(store, entry("a"), expected=0)
-    with pytest.raises(Conflict):
-        await put(store, entry("a", "2"), entry("b"), expected=0)
-    contents = await store.read()
-    assert list(contents.entries) == [("Listener", "a")]
-    assert contents.entries["Listener", "a"].value == {"spec": "1"}
-
-
-async def test_of_two_concurrent_writers_one_wins(store, tmp_path):
-    other = SqliteStore(tmp_path / "folder" / "control.db")
-    outcomes = await asyncio.gather(put(store, entry("a"), expected=0), put(other, entry("b"), expected=0), return_exceptions=True)
-    await other.close()
-    assert sorted(type(outcome) for outcome in outcomes if not isinstance(outcome, int)) == [Conflict]
-    assert len((await store.read()).entries) == 1
-
-
-async def test_a_restart_finds_everything(tmp_path):
+async def test_a_store_of_the_first_version_gets_its_history(tmp_path):
     path = tmp_path / "control.db"
-    first = SqliteStore(path)
-    await put(first, entry("a"), expected=0)
-    await first.close()
-    second = SqliteStore(path)
-    assert list((await second.read()).entries) == [("Listener", "a")]
-    await second.close()
-
-
-async def test_waiting_ends_with_the_next_write(store):
-    waiting = asyncio.create_task(store.wait(0))
-    await put(store, entry("a"), expected=0)
-    assert await asyncio.wait_for(waiting, 5) == 1
-
-
-async def test_waiting_ends_with_another_process_s_write(store, tmp_path):
-    other = SqliteStore(tmp_path / "folder" / "control.db")
-    waiting = asyncio.create_task(store.wait(0))
-    await put(other, entry("a"), expected=0)
-    await other.close()
-    assert await asyncio.wait_for(waiting, 5) == 1
-
-
-async def test_history_tells_who_why_and_what(store):
-    await put(store, entry("a"), entry("b"), expected=0)
-    await put(store, entry("b", "2"), expected=1, deletes=[("Listener", "a")])
-    latest, first = await store.history(10)
-    assert (latest.revision, latest.author, latest.reason) == (2, "ada", "because")
-    assert (latest.put, latest.removed) == ((("Listener", "b"),), (("Listener", "a"),))
-    assert first.put == (("Listener", "a"), ("Listener", "b"))
+    database = sqlite3.connect(path)
+    database.executescript("""
+        CREATE TABLE objects (
+            kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, file TEXT NOT NULL, lines TEXT NOT NULL, revision INTEGER NOT NULL,
+            PRIMARY KEY (kind, name)
+        ) WITHOUT ROWID;
+        CREATE TABLE changes (revision INTEGER PRIMARY KEY, at REAL NOT NULL, author TEXT NOT NULL, reason TEXT NOT NULL);
+        CREATE TABLE history (
+            revision INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT, PRIMARY KEY (revision, kind, name)
+        ) WITHOUT ROWID;
+        INSERT INTO objects VALUES ('Listener', 'a', '{}', 'shop.yaml', '{}', 1);
+        INSERT INTO changes VALUES (1, 0, 'ada', 'because');
+        INSERT INTO history VALUES (1, 'Listener', 'a', '{}');
+        PRAGMA user_version = 1;
+    """)
+    database.close()
+    found = SqliteStore(path)
+    await put(found, entry("b"), expected=1)
+    assert list((await found.at(1)).entries) == [("Listener", "a")]
+    assert len((await found.at(2)).entries) == 2
+    await found.close()
 
 
 async def test_a_full_disk_is_a_clear_error_and_loses_nothing(store):
