@@ -34,6 +34,8 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+STORES = "A SQLite file, postgresql://USER@HOST/DATABASE or etcd://HOST:PORT"
+
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to print.")]
 Files = Annotated[list[Path] | None, typer.Option("-f", "--file", help="A file, a folder of .yaml files, or - for standard input.")]
 ControlOption = Annotated[str, typer.Option("--control", help="HOST:PORT of the REST API; default MIDSTREAM_CONTROL, else 127.0.0.1:18001.")]
@@ -45,10 +47,7 @@ def add_to(app: typer.Typer, families: "Callable[[], Registry]") -> None:
     def control(
         grpc: Annotated[str, typer.Option(help="HOST:PORT of the xDS server.")] = "127.0.0.1:18000",
         rest: Annotated[str, typer.Option(help="HOST:PORT of the REST API.")] = "127.0.0.1:18001",
-        store: Annotated[
-            str,
-            typer.Option(envvar="MIDSTREAM_STORE", help="A SQLite file, or postgresql://USER@HOST/DATABASE; default control.db in the state folder."),
-        ] = "",
+        store: Annotated[str, typer.Option(envvar="MIDSTREAM_STORE", help=f"{STORES}; default control.db in the state folder.")] = "",
         config: Annotated[Path | None, typer.Option(help="A file or folder of YAML to follow instead of a store.")] = None,
     ) -> None:
         """Runs a control plane in the foreground."""
@@ -158,6 +157,10 @@ def _store(where: str) -> "Store":
         from xds.store.postgres import PostgresStore
 
         return PostgresStore(where)
+    if where.startswith(("etcd://", "etcds://")):
+        from xds.store.etcd import EtcdStore
+
+        return EtcdStore(where)
     from xds.store.sqlite import SqliteStore
 
     return SqliteStore(Path(where) if where else _default_store())

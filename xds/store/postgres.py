@@ -82,7 +82,7 @@ class PostgresStore:
 
     async def write(self, puts: Iterable[Entry], deletes: Iterable[Key], *, expected: int, author: str, reason: str) -> int:
         revision = expected + 1
-        async with self._session() as session:
+        async with self._session("the change may have been made; look before trying again") as session:
             try:
                 async with session.transaction():
                     found = await session.fetchval(_NEWEST)
@@ -129,17 +129,20 @@ class PostgresStore:
             await self._drop()
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[asyncpg.Connection]:
-        """One user at a time. What the server or the network does not allow becomes StoreFailed."""
+    async def _session(self, lost: str = "nothing was changed") -> AsyncIterator[asyncpg.Connection]:
+        """One user at a time. What the server or the network does not allow becomes StoreFailed; `lost` is what a lost connection means."""
         async with self._lock:
             try:
                 yield await self._connected()
             except (asyncpg.UniqueViolationError, Conflict):
                 raise
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-                if self._connection is not None and not isinstance(error, asyncpg.PostgresError):
+                # What the server says it has not done; what it did not say anything to, it may have.
+                refused = isinstance(error, asyncpg.PostgresError) or self._connection is None
+                if not refused:
                     await self._drop()
-                raise StoreFailed(f"the store {self._name} failed: {error or type(error).__name__}; nothing was changed") from error
+                reason = str(error) or type(error).__name__
+                raise StoreFailed(f"the store {self._name} failed: {reason}; {'nothing was changed' if refused else lost}") from error
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():

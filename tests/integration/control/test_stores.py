@@ -1,7 +1,8 @@
 """What every store promises: atomic, conditional, durable, seen by others, with a memory of bounded length."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -9,10 +10,12 @@ import pytest
 
 from mesh_core.control.directory import DirectoryStore
 from mesh_core.control.plane import ControlPlane, Source
-from mesh_core.lab import Postgres
+from mesh_core.lab import Etcd, Postgres
+from tests.conftest import start
 from tests.unit.mesh_core.shop import SHOP, all_kinds
 from xds.server.hub import Hub
 from xds.store.base import Conflict, Entry, Gone, Store, StoreFailed
+from xds.store.etcd import INLINE_BYTES, PIECE_BYTES, EtcdStore
 from xds.store.postgres import PostgresStore
 from xds.store.sqlite import SqliteStore
 
@@ -26,14 +29,30 @@ async def _empty(postgres: Postgres) -> str:
     return postgres.dsn()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[Etcd]:
+    server = start(lambda: Etcd().start())
+    yield server
+    server.kill()
+
+
+def _prefixed(etcd: Etcd) -> str:
+    return f"etcd://{etcd.address}/tests/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["sqlite", "postgres", "etcd"])
 async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     """`opened()` is one more handle on the same store, as another process has it."""
     handles: list[Store] = []
-    url = await _empty(request.getfixturevalue("postgres_shards")[0]) if request.param == "postgres" else ""
+    kinds: dict[str, tuple[type, object]] = {"sqlite": (SqliteStore, tmp_path / "folder" / "control.db")}
+    if request.param == "postgres":
+        kinds["postgres"] = (PostgresStore, await _empty(request.getfixturevalue("postgres_shards")[0]))
+    elif request.param == "etcd":
+        kinds["etcd"] = (EtcdStore, _prefixed(request.getfixturevalue("etcd")))
 
     def make(**options: int) -> Store:
-        handles.append(PostgresStore(url, **options) if url else SqliteStore(tmp_path / "folder" / "control.db", **options))
+        kind, where = kinds[request.param]
+        handles.append(kind(where, **options))
         return handles[-1]
 
     yield make
@@ -139,12 +158,13 @@ async def test_old_revisions_are_forgotten_and_nothing_else(opened: Open):
     assert (await store.at(24)).entries == (await store.read()).entries
 
 
-async def test_the_same_objects_give_the_same_bytes_through_every_store(tmp_path: Path, postgres_shards: list[Postgres]):
+async def test_the_same_objects_give_the_same_bytes_through_every_store(tmp_path: Path, postgres_shards: list[Postgres], etcd: Etcd):
     (tmp_path / "objects").mkdir()
     (tmp_path / "objects" / "shop.yaml").write_text(SHOP)
     stores = [
         SqliteStore(tmp_path / "control.db"),
         PostgresStore(await _empty(postgres_shards[0])),
+        EtcdStore(_prefixed(etcd)),
         DirectoryStore(tmp_path / "objects"),
     ]
     published = []
@@ -156,7 +176,7 @@ async def test_the_same_objects_give_the_same_bytes_through_every_store(tmp_path
         published.append({(found.type_url, found.name, found.value) for found in plane.configuration.resources})
         await store.close()
     assert published[0]
-    assert published[0] == published[1] == published[2]
+    assert all(found == published[0] for found in published)
 
 
 async def test_a_lost_database_connection_is_made_again(postgres_shards: list[Postgres]):
@@ -192,3 +212,31 @@ async def test_a_database_that_is_not_there_is_named_without_its_password():
         await PostgresStore("postgresql://ada:hunter2@127.0.0.1:1/control").read()
     assert "127.0.0.1:1/control" in str(failed.value)
     assert "hunter2" not in str(failed.value)
+
+
+async def test_a_change_that_is_long_is_one_change_all_the_same(opened: Open):
+    """etcd takes it in pieces."""
+    store, other = opened(), opened()
+    sizes = {"a": 10, "b": INLINE_BYTES, "c": 3 * PIECE_BYTES}
+    await put(store, *(entry(name, "x" * size) for name, size in sizes.items()), *(entry(f"n{number}") for number in range(500)), expected=0)
+    contents = await other.read()
+    assert {name: len(contents.entries["Listener", name].value["spec"]) for name in sizes} == sizes
+    assert len(contents.entries) == len(sizes) + 500
+
+
+async def test_an_etcd_that_is_not_there_is_named_without_its_password():
+    with pytest.raises(StoreFailed) as failed:
+        await EtcdStore("etcd://ada:hunter2@127.0.0.1:1,127.0.0.1:2/control").read()
+    assert "etcd 127.0.0.1:1,127.0.0.1:2/control" in str(failed.value)
+    assert "hunter2" not in str(failed.value)
+
+
+async def test_what_a_writer_that_lost_left_behind_is_taken_away(etcd: Etcd):
+    url = _prefixed(etcd)
+    store, other = EtcdStore(url), EtcdStore(url)
+    await put(store, entry("a"), expected=0)
+    with pytest.raises(Conflict):
+        await put(other, entry("b", "x" * PIECE_BYTES), expected=0)
+    assert await store._range("pieces/", "pieces0", limit=10) == {}
+    for one in (store, other):
+        await one.close()
