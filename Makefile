@@ -10,7 +10,7 @@ BIN  := $(VENV)/bin
 NATIVE := $(shell find dataplane xds/protos -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' -o -name '*.json' -o -name '*.tsv' \) -print) \
           Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: help build test demo bench conformance-postgres conformance-redis lint fmt fuzz check lock servers clean
+.PHONY: help build test demo bench conformance-postgres conformance-redis conformance-xds lint fmt fuzz check lock servers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,6 +55,9 @@ conformance-postgres: servers build ## real clients' own test suites, directly a
 conformance-redis: servers build ## redis-py's own test suite, on one server and through a sidecar before a cluster; then clients of other languages; SUITES="redis-py-resp3" for one of them
 	$(BIN)/python -m tests.conformance.redis $(SUITES)
 	$(if $(SUITES),,$(BIN)/python -m tests.conformance.redis.clients)
+
+conformance-xds: build ## every rule of xDS as a scenario, in both variants, over gRPC
+	$(BIN)/pytest -q tests/conformance/xds
 
 servers: ## the servers of the tests that PyPI does not have (Debian, as root)
 	.ci/servers test

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from google.protobuf.message import Message
 
 from xds.protocol import wire
-from xds.protocol.resource import EMPTY_CHUNK, MAX_BODY_BYTES
-from xds.protocol.stream import Outgoing, ServerStream, TypeState, Verdict, check_names
+from xds.protocol.names import normal
+from xds.protocol.resource import EMPTY_CHUNK, MAX_BODY_BYTES, Resource, TypeSet
+from xds.protocol.stream import TTL_FEATURE, Outgoing, ServerStream, TypeState, Verdict, check_names
 from xds.protocol.subscription import Subscription
 
 
@@ -15,70 +16,63 @@ class DeltaStream(ServerStream):
 
     def receive(self, request: Message) -> Verdict | None:
         """Raises StreamError."""
-        check_names(len(request.resource_names_subscribe) + len(request.initial_resource_versions))
+        subscribe = [*request.resource_names_subscribe, *(locator.name for locator in request.resource_locators_subscribe)]
+        unsubscribe = [*request.resource_names_unsubscribe, *(locator.name for locator in request.resource_locators_unsubscribe)]
+        check_names(len(subscribe) + len(request.initial_resource_versions))
         state, first = self._state(request)
         verdict = self._answer(state, request)
         # Changes count whatever the nonce, unlike in the state of the world (D1).
         if first:
-            self._begin(state.subscription, request)
+            self._begin(state.subscription, subscribe, request.initial_resource_versions)
         else:
-            state.subscription.subscribe(request.resource_names_subscribe)
-        state.subscription.unsubscribe(request.resource_names_unsubscribe)
+            state.subscription.subscribe(subscribe)
+        state.subscription.unsubscribe(unsubscribe)
         check_names(len(state.subscription.names))
         return verdict
 
-    def _answer(self, state: TypeState, request: Message) -> Verdict | None:
-        """Several responses may be in flight; the nonce says which is meant, and error_detail alone says what (S4)."""
-        if request.HasField("error_detail"):
-            return state.refuse(request.response_nonce, request.error_detail)
-        return state.acknowledge(request.response_nonce)
+    @property
+    def sends_ttl(self) -> bool:
+        return TTL_FEATURE in self._features
 
-    def _begin(self, subscription: Subscription, request: Message) -> None:
+    def _begin(self, subscription: Subscription, names: list[str], versions: Iterable[str]) -> None:
         """What the client brings from an earlier stream is held: it is sent the differences, and what vanished meanwhile (D6)."""
-        held = dict(request.initial_resource_versions)
-        if not request.resource_names_subscribe:
+        held = {normal(name): versions[name] for name in versions}
+        if not names:
             subscription.start_wildcard()
-        subscription.holds = held
-        subscription.subscribe(request.resource_names_subscribe)
+        subscription.subscribe(names)
         subscription.forced -= held.keys()
-        if not subscription.wildcard:
-            subscription.holds = {name: version for name, version in held.items() if name in subscription.names}
+        subscription.holds = {name: version for name, version in held.items() if subscription.wants(name)}
 
-    def _due(self) -> Iterable[Outgoing]:
-        """Everything new in order, then every removal in the opposite order (S10).
-
-        system_version_info is the snapshot's version: for debugging to any client (D7), and to ours the sign that a push is complete.
-        """
-        made: list[Outgoing] = []
-        broken: list[Outgoing] = []
+    def _made(self, state: TypeState, target: TypeSet) -> Iterable[Outgoing]:
+        """system_version_info is the snapshot's version: for debugging to any client (D7), and to ours the sign that a push is complete."""
+        subscription = state.subscription
         version = self.snapshot.version
-        for state in self.types.values():
-            subscription = state.subscription
-            target = self.target(subscription)
-            if subscription.is_settled(target):
-                continue
-            difference = subscription.due(target)
-            first = subscription.answer_due
-            unknown = [name for name in difference.removed if not subscription.holds_name(name)]
-            gone = [name for name in difference.removed if subscription.holds_name(name)]
-            made += [Outgoing(subscription, chunk, version) for chunk in difference.chunks]
-            # Names that never existed are answered at once (D3); the first answer to a wildcard is owed even when empty.
-            if unknown or (first and not difference):
-                made.append(Outgoing(subscription, EMPTY_CHUNK, version, tuple(unknown)))
-            broken += [Outgoing(subscription, EMPTY_CHUNK, version, part) for part in _slices(gone)]
-            self._warm(difference.changed)
-            subscription.settle(target)
-        return made + broken[::-1]
+        difference = subscription.due(target)
+        # Names that never existed are answered at once (D3); the first answer to a wildcard is owed even when empty.
+        unknown = tuple(name for name in difference.removed if not subscription.holds_name(name))
+        state.gone.update(name for name in difference.removed if subscription.holds_name(name))
+        for chunk in difference.chunks:
+            yield Outgoing(subscription, chunk, version)
+        if unknown or difference.errors or (subscription.answer_due and not difference):
+            yield Outgoing(subscription, EMPTY_CHUNK, version, unknown, difference.errors)
+        self._warm(difference.changed)
+
+    def _broken(self, state: TypeState, target: TypeSet, gone: list[str]) -> Iterable[Outgoing]:
+        return [Outgoing(state.subscription, EMPTY_CHUNK, self.snapshot.version, part) for part in _slices(gone)]
+
+    def _heartbeat(self, state: TypeState, alive: tuple[Resource, ...]) -> Outgoing:
+        return Outgoing(state.subscription, EMPTY_CHUNK, self.snapshot.version, alive=alive)
 
     def _write(self, outgoing: Outgoing, nonce: str) -> bytes:
-        removed = b"".join(wire.field(6, name) for name in outgoing.removed)
         return b"".join(
             (
                 wire.field(1, outgoing.version),
-                outgoing.chunk.delta_body,
+                outgoing.chunk.delta_ttl_body if self.sends_ttl else outgoing.chunk.delta_body,
+                *(resource.heartbeat(wrapped=False) for resource in outgoing.alive),
                 wire.field(4, outgoing.subscription.type_url),
                 wire.field(5, nonce),
-                removed,
+                *(wire.field(6, name) for name in outgoing.removed),
+                *(error.frame(9) for error in outgoing.errors),
             )
         )
 

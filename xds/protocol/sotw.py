@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from google.protobuf.message import Message
 
 from xds.protocol import wire
-from xds.protocol.resource import EMPTY_CHUNK, Chunk, Resource, Snapshot, TypeSet
-from xds.protocol.stream import Outgoing, ServerStream, TypeState, Verdict, check_names
+from xds.protocol.errors import ResourceError, not_found
+from xds.protocol.names import normal
+from xds.protocol.resource import EMPTY_CHUNK, Chunk, Difference, Resource, Snapshot, TypeSet
+from xds.protocol.stream import TTL_FEATURE, WRAPPING_FEATURES, Outgoing, ServerStream, TypeState, Verdict, check_names
 from xds.protocol.subscription import WILDCARD, Subscription
 from xds.protocol.types import COMPLETE_TYPES
 
@@ -20,25 +22,23 @@ class SotwStream(ServerStream):
 
     def receive(self, request: Message) -> Verdict | None:
         """Raises StreamError."""
-        check_names(len(request.resource_names))
+        names = [*request.resource_names, *(locator.name for locator in request.resource_locators)]
+        check_names(len(names))
         state, first = self._state(request)
         verdict = self._answer(state, request)
         if request.response_nonce != state.last_nonce and state.last_nonce:
             return verdict  # stale: its names count for nothing, they come again with the answer to the newer response (W2)
-        self._names(state.subscription, request)
+        self._names(state.subscription, set(map(normal, names)))
         if first:
             self._resume(state.subscription, request)
         return verdict
 
-    def _answer(self, state: TypeState, request: Message) -> Verdict | None:
-        """error_detail alone tells a NACK from an ACK (S4)."""
-        if request.HasField("error_detail"):
-            return state.refuse(request.response_nonce, request.error_detail)
-        return state.acknowledge(request.response_nonce)
+    @property
+    def sends_ttl(self) -> bool:
+        return TTL_FEATURE in self._features and not WRAPPING_FEATURES.isdisjoint(self._features)
 
-    def _names(self, subscription: Subscription, request: Message) -> None:
+    def _names(self, subscription: Subscription, names: set[str]) -> None:
         """The request's names are the whole subscription; what is new among them must be sent (W3)."""
-        names = set(request.resource_names)
         if not names and not subscription.explicit:
             if not subscription.wildcard:
                 subscription.start_wildcard()
@@ -50,11 +50,8 @@ class SotwStream(ServerStream):
                 subscription.start_wildcard()
         elif subscription.wildcard:
             subscription.unsubscribe((WILDCARD,))
-        gone = subscription.names - names
-        for name in gone:
-            subscription.names.discard(name)
-            if not subscription.wildcard and isinstance(subscription.holds, dict):
-                subscription.holds.pop(name, None)
+        for name in subscription.names - names:
+            subscription.forget(name)
         new = names - subscription.names
         subscription.subscribe(sorted(new))
         if new:
@@ -65,61 +62,85 @@ class SotwStream(ServerStream):
         target = self.target(subscription)
         if subscription.wildcard and not subscription.names and request.version_info == target.version:
             subscription.settle(target)
-            self._remember(subscription, target)
-
-    def _due(self) -> Iterable[Outgoing]:
-        made: list[Outgoing] = []
-        broken: list[Outgoing] = []
-        for state in self.types.values():
-            subscription = state.subscription
-            target = self.target(subscription)
-            if subscription.is_settled(target):
-                continue
-            difference = subscription.due(target)
-            first = subscription.answer_due and subscription.seen is None
             if subscription.type_url in COMPLETE_TYPES:
-                self._complete(subscription, target, made, broken)
-            elif difference.changed:
-                made += [Outgoing(subscription, chunk, target.version) for chunk in difference.chunks]
-            elif first and subscription.wildcard:
-                made.append(Outgoing(subscription, EMPTY_CHUNK, target.version))
-            self._warm(difference.changed)
-            subscription.settle(target)
-        return made + broken[::-1]
+                self._sent[subscription.type_url] = self._selection(subscription, target)
 
-    def _complete(self, subscription: Subscription, target: TypeSet, made: list, broken: list) -> None:
+    def _made(self, state: TypeState, target: TypeSet) -> Iterable[Outgoing]:
+        subscription = state.subscription
+        difference = subscription.due(target)
+        first = subscription.answer_due and subscription.seen is None
+        if subscription.type_url in COMPLETE_TYPES:
+            yield from self._complete(state, target, difference)
+        else:
+            errors = _errors(subscription, difference)
+            for chunk in difference.chunks:
+                yield Outgoing(subscription, chunk, target.version)
+            if errors or (first and subscription.wildcard and not difference.changed):
+                yield Outgoing(subscription, EMPTY_CHUNK, target.version, errors=errors)
+        self._warm(difference.changed)
+
+    def _complete(self, state: TypeState, target: TypeSet, difference: Difference) -> Iterable[Outgoing]:
         """All of the subscription in one response: absence deletes (W1).
 
         What goes is kept in a first response and left out of a second, which is sent after everything that refers to it was changed (S10).
         """
+        subscription = state.subscription
         before = self._sent.get(subscription.type_url)
-        now = self._remember(subscription, target)
+        now = self._selection(subscription, target)
         if before is None:
-            made.append(Outgoing(subscription, _joined(now), target.version))
+            self._sent[subscription.type_url] = now
+            yield Outgoing(subscription, _joined(now), target.version, errors=difference.errors)
             return
         grown = any(name not in before or before[name].version != resource.version for name, resource in now.items())
         gone = {name: resource for name, resource in before.items() if name not in now and subscription.wants(name)}
-        if grown or subscription.forced or (subscription.answer_due and not gone):
+        state.gone = set(gone)
+        self._sent[subscription.type_url] = now | gone
+        if grown or subscription.forced or difference.errors or (subscription.answer_due and not gone):
             version = f"{target.version}+{len(gone)}" if gone else target.version
-            made.append(Outgoing(subscription, _joined(now | gone), version))
-        if gone:
-            broken.append(Outgoing(subscription, _joined(now), target.version))
+            yield Outgoing(subscription, _joined(now | gone), version, errors=difference.errors)
 
-    def _remember(self, subscription: Subscription, target: TypeSet) -> dict[str, Resource]:
+    def _broken(self, state: TypeState, target: TypeSet, gone: list[str]) -> Iterable[Outgoing]:
+        """Of the partial types absence means nothing, so nothing is sent (W1)."""
+        subscription = state.subscription
+        if subscription.type_url not in COMPLETE_TYPES:
+            return ()
+        now = self._sent[subscription.type_url] = self._selection(subscription, target)
+        return (Outgoing(subscription, _joined(now), target.version),)
+
+    def _selection(self, subscription: Subscription, target: TypeSet) -> dict[str, Resource]:
+        """The whole subscription, with what is withheld as it was last sent (D10)."""
         now = {name: resource for name, resource in target.resources.items() if subscription.wants(name)}
-        if subscription.type_url in COMPLETE_TYPES:
-            self._sent[subscription.type_url] = now
+        if target.withheld:
+            before = self._sent.get(subscription.type_url, {})
+            now |= {name: before[name] for name in sorted(target.withheld & before.keys()) if subscription.wants(name)}
         return now
+
+    def _heartbeat(self, state: TypeState, alive: tuple[Resource, ...]) -> Outgoing:
+        """A complete type is renewed as a whole, because what a response leaves out is deleted (W1)."""
+        subscription = state.subscription
+        version = self.target(subscription).version if subscription.seen is None else subscription.seen.version
+        if subscription.type_url in COMPLETE_TYPES:
+            return Outgoing(subscription, _joined(self._sent[subscription.type_url]), version)
+        return Outgoing(subscription, EMPTY_CHUNK, version, alive=alive)
 
     def _write(self, outgoing: Outgoing, nonce: str) -> bytes:
         return b"".join(
             (
                 wire.field(1, outgoing.version),
-                outgoing.chunk.any_body,
+                outgoing.chunk.any_ttl_body if self.sends_ttl else outgoing.chunk.any_body,
+                *(resource.heartbeat(wrapped=True) for resource in outgoing.alive),
                 wire.field(4, outgoing.subscription.type_url),
                 wire.field(5, nonce),
+                *(error.frame(7) for error in outgoing.errors),
             )
         )
+
+
+def _errors(subscription: Subscription, difference: Difference) -> tuple[ResourceError, ...]:
+    """Of a partial type absence says nothing, so that an asked-for name does not exist is an error of its own (D10)."""
+    said = {error.name for error in difference.errors}
+    asked = [name for name in difference.removed if name in subscription.forced and name in subscription.names and name not in said]
+    return (*difference.errors, *(not_found(subscription.type_url, name) for name in asked))
 
 
 def _joined(resources: dict[str, Resource]) -> Chunk:

@@ -13,6 +13,7 @@ LISTENER = type_url("envoy.config.listener.v3.Listener")
 ROUTE = type_url("envoy.config.route.v3.RouteConfiguration")
 SCOPED_ROUTE = type_url("envoy.config.route.v3.ScopedRouteConfiguration")
 VIRTUAL_HOST = type_url("envoy.config.route.v3.VirtualHost")
+EXTENSION = type_url("envoy.config.core.v3.TypedExtensionConfig")
 RUNTIME = type_url("envoy.service.runtime.v3.Runtime")
 
 _RULES_RANK = 3

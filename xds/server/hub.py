@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from xds.protocol.errors import ResourceError
 from xds.protocol.resource import Resource, Snapshot
-from xds.protocol.stream import ServerStream, Verdict
+from xds.protocol.stream import MAX_WAIT_S, ServerStream, Verdict
 
 # Nodes that are gone and still shown by `status`. The oldest are forgotten first.
 MAX_DEPARTED = 10_000
@@ -33,15 +34,16 @@ class Connection:
 class Hub:
     """One per control plane, on one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_wait_s: float = MAX_WAIT_S) -> None:
+        self.max_wait_s = max_wait_s  # of a stream for its client's questions (S10)
         self.snapshot = Snapshot()
         self.nodes: dict[str, Connection] = {}  # by node id: its newest stream
         self._open: set[Connection] = set()
         self._listeners: list[Listener] = []
 
-    def publish(self, resources: Iterable[Resource]) -> Snapshot:
-        """Make these the whole configuration of every node."""
-        self.snapshot = Snapshot(resources, previous=self.snapshot)
+    def publish(self, resources: Iterable[Resource], errors: Iterable[ResourceError] = ()) -> Snapshot:
+        """Make these the whole configuration of every node. `errors` say of resources that are not in it why not."""
+        self.snapshot = Snapshot(resources, errors=errors, previous=self.snapshot)
         for connection in self._open:
             connection.stream.offer(self.snapshot)
             connection.wake.set()

@@ -5,6 +5,7 @@ Requests are decoded by protobuf; responses leave the state machines as bytes, s
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import grpc
 import structlog
@@ -14,6 +15,7 @@ from xds.protocol import types
 from xds.protocol.delta import DeltaStream
 from xds.protocol.sotw import SotwStream
 from xds.protocol.stream import ServerStream, StreamError
+from xds.server.alarms import Alarms
 from xds.server.hub import Connection, Hub
 
 log = structlog.get_logger("xds.server")
@@ -21,12 +23,16 @@ log = structlog.get_logger("xds.server")
 _DELTA_REQUEST = "envoy.service.discovery.v3.DeltaDiscoveryRequest"
 _SOTW_REQUEST = "envoy.service.discovery.v3.DiscoveryRequest"
 
-# service, state-of-the-world method, delta method, type URL (empty: many types, each request names its own)
+# service, state-of-the-world method (empty: virtual hosts have none), delta method, type URL (empty: many types, each request names its own)
 _SERVICES = (
     ("envoy.service.discovery.v3.AggregatedDiscoveryService", "StreamAggregatedResources", "DeltaAggregatedResources", ""),
     ("envoy.service.cluster.v3.ClusterDiscoveryService", "StreamClusters", "DeltaClusters", types.CLUSTER),
     ("envoy.service.endpoint.v3.EndpointDiscoveryService", "StreamEndpoints", "DeltaEndpoints", types.ENDPOINTS),
     ("envoy.service.listener.v3.ListenerDiscoveryService", "StreamListeners", "DeltaListeners", types.LISTENER),
+    ("envoy.service.route.v3.RouteDiscoveryService", "StreamRoutes", "DeltaRoutes", types.ROUTE),
+    ("envoy.service.route.v3.ScopedRoutesDiscoveryService", "StreamScopedRoutes", "DeltaScopedRoutes", types.SCOPED_ROUTE),
+    ("envoy.service.route.v3.VirtualHostDiscoveryService", "", "DeltaVirtualHosts", types.VIRTUAL_HOST),
+    ("envoy.service.extension.v3.ExtensionConfigDiscoveryService", "StreamExtensionConfigs", "DeltaExtensionConfigs", types.EXTENSION),
     ("envoy.service.secret.v3.SecretDiscoveryService", "StreamSecrets", "DeltaSecrets", types.SECRET),
     ("envoy.service.runtime.v3.RuntimeDiscoveryService", "StreamRuntime", "DeltaRuntime", types.RUNTIME),
 )
@@ -36,10 +42,9 @@ def handlers(hub: Hub) -> list[grpc.GenericRpcHandler]:
     """Everything to add to a grpc.aio server."""
     result = []
     for service, sotw, delta, type_url in _SERVICES:
-        methods = {
-            sotw: _method(hub, SotwStream, _SOTW_REQUEST, type_url),
-            delta: _method(hub, DeltaStream, _DELTA_REQUEST, type_url),
-        }
+        methods = {delta: _method(hub, DeltaStream, _DELTA_REQUEST, type_url)}
+        if sotw:
+            methods[sotw] = _method(hub, SotwStream, _SOTW_REQUEST, type_url)
         result.append(grpc.method_handlers_generic_handler(service, methods))
     return result
 
@@ -58,7 +63,7 @@ async def _serve(hub: Hub, connection: Connection, type_url: str, requests: Asyn
     reader.add_done_callback(lambda _: connection.wake.set())
     refusal = ""
     try:
-        await _write(connection, context, reader)
+        await _write(hub, connection, context, reader)
         if reader.done():
             reader.result()
     except StreamError as error:
@@ -80,10 +85,15 @@ async def _read(hub: Hub, connection: Connection, type_url: str, requests: Async
         hub.received(connection, connection.stream.receive(request))
 
 
-async def _write(connection: Connection, context, reader: asyncio.Task) -> None:
+async def _write(hub: Hub, connection: Connection, context, reader: asyncio.Task) -> None:
+    alarms = Alarms(connection.stream, hub.max_wait_s)
+    clock = asyncio.get_running_loop().time
     while connection.open and not reader.done():
-        await connection.wake.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(alarms.next(clock())):
+                await connection.wake.wait()
         connection.wake.clear()
+        alarms.ring(clock())
         while connection.open and (frame := connection.stream.poll()) is not None:
             await context.write(frame)
 

@@ -9,20 +9,28 @@ from hypothesis import strategies as st
 
 from tests.unit.xds.peer import CLUSTER, RULE, Delta, Sotw, resource
 
-NAMES = ("a", "b", "c", "d")
-some_names = st.lists(st.sampled_from(NAMES), unique=True)
+GLOB = "xdstp://mesh/rules/shop/*"
+NAMES = ("a", "b", "xdstp://mesh/rules/shop/c", "xdstp://mesh/rules/shop/d")
+ASKED = (*NAMES, GLOB)
+some_names = st.lists(st.sampled_from(ASKED), unique=True)
 a_snapshot = st.dictionaries(st.sampled_from(NAMES), st.sampled_from("123"))
 
 delta_operation = st.one_of(
-    st.tuples(st.just("subscribe"), st.lists(st.sampled_from((*NAMES, "*")), unique=True, min_size=1)),
-    st.tuples(st.just("unsubscribe"), st.lists(st.sampled_from((*NAMES, "*")), unique=True, min_size=1)),
+    st.tuples(st.just("subscribe"), st.lists(st.sampled_from((*ASKED, "*")), unique=True, min_size=1)),
+    st.tuples(st.just("unsubscribe"), st.lists(st.sampled_from((*ASKED, "*")), unique=True, min_size=1)),
+    st.tuples(st.just("reconnect"), st.just(None)),
     st.tuples(st.just("offer"), a_snapshot),
     st.tuples(st.just("deliver"), st.just(None)),
 )
 sotw_operation = st.one_of(
-    st.tuples(st.just("subscribe"), st.lists(st.sampled_from((*NAMES, "*")), unique=True, min_size=1)),
+    st.tuples(st.just("subscribe"), st.lists(st.sampled_from((*ASKED, "*")), unique=True, min_size=1)),
     st.tuples(st.just("offer"), a_snapshot),
 )
+
+
+def selects(asked: set[str], name: str) -> bool:
+    """What a subscription means, in one line."""
+    return "*" in asked or name in asked or (GLOB in asked and name.startswith(GLOB[:-1]))
 
 
 class DeltaBooks:
@@ -31,24 +39,26 @@ class DeltaBooks:
     def __init__(self, start: dict[str, str], first: list[str]):
         self.snapshot = start
         self.peer = Delta(*(resource(RULE, *item) for item in start.items()))
-        self.wants, self.star, self.view = set(), not first, {}
-        self._want(first)
+        self.asked, self.view, self.versions = set(first) or {"*"}, {}, {}
         self.peer.subscribe(RULE, *first)
 
-    def _want(self, names):
-        self.wants |= set(names) - {"*"}
-        self.star = self.star or "*" in names
-
     def subscribe(self, names):
-        self._want(names)
+        self.asked |= set(names)
         self.peer.subscribe(RULE, *names)
 
     def unsubscribe(self, names):
-        self.wants -= set(names)
-        self.star = self.star and "*" not in names
+        self.asked -= set(names)
         self.peer.unsubscribe(RULE, *names)
-        if not self.star:
-            self.view = {name: value for name, value in self.view.items() if name in self.wants}
+        self._keep_what_is_asked_for()
+
+    def reconnect(self, _):
+        """Onto a new stream, with what is held; nothing that was in flight on the old one is."""
+        self.peer = Delta(*(resource(RULE, *item) for item in self.snapshot.items()))
+        asked = self.asked or {"nothing that exists"}
+        self.peer.subscribe(RULE, *sorted(asked), initial_resource_versions={name: self.versions[name] for name in self.view})
+
+    def _keep_what_is_asked_for(self):
+        self.view = {name: value for name, value in self.view.items() if selects(self.asked, name)}
 
     def offer(self, contents):
         self.snapshot = contents
@@ -59,14 +69,15 @@ class DeltaBooks:
             named = [item.name for item in response.resources] + list(response.removed_resources)
             assert len(named) == len(set(named))
             for item in response.resources:
-                if self.star or item.name in self.wants:
+                self.versions[item.name] = item.version
+                if selects(self.asked, item.name):
                     self.view[item.name] = item.resource.value.decode()
             for name in response.removed_resources:
                 self.view.pop(name, None)
             self.peer.ack(response)
 
     def expected(self):
-        return {name: value for name, value in self.snapshot.items() if self.star or name in self.wants}
+        return {name: value for name, value in self.snapshot.items() if selects(self.asked, name)}
 
 
 @given(a_snapshot, some_names, st.lists(delta_operation, max_size=30))
@@ -106,7 +117,7 @@ class SotwBooks:
         self.deliver()
 
     def expected(self):
-        return {value for name, value in self.snapshot.items() if "*" in self.wants or name in self.wants}
+        return {value for name, value in self.snapshot.items() if selects(self.wants, name)}
 
 
 def _own(contents: dict[str, str]) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """S10: make before break, in both variants."""
 
+import pytest
+
 from tests.unit.xds.peer import CLUSTER, ENDPOINTS, LISTENER, RULE, Delta, Sotw, contents, names, resource
 
+BOTH = pytest.mark.parametrize("peer", [Delta, Sotw])
 ALL = (LISTENER, RULE, ENDPOINTS, CLUSTER)  # asked for in the wrong order
 
 
@@ -62,3 +65,49 @@ def test_what_a_slow_client_has_not_taken_is_compared_with_the_newest_snapshot()
     for content in "123":
         client.offer(resource(RULE, "r", content))
     assert contents(client.hear_one()) == ["3"]
+
+
+def before_a_new_cluster(peer):
+    """A client that asks for endpoints by name, and has read of cluster b, whose endpoints it must ask for."""
+    client = peer(resource(CLUSTER, "a"), resource(ENDPOINTS, "a"), resource(LISTENER, "l"))
+    client.subscribe(CLUSTER)
+    client.subscribe(ENDPOINTS, "a")
+    client.subscribe(LISTENER)
+    for response in client.hear():
+        client.ack(response, *(["a"] if peer is Sotw and response.type_url == ENDPOINTS else []))
+    new = resource(CLUSTER, "b", warms=((ENDPOINTS, "b"),))
+    client.offer(resource(CLUSTER, "a"), new, resource(ENDPOINTS, "a"), resource(ENDPOINTS, "b"), resource(LISTENER, "l", "to b"))
+    cluster = client.hear_one()
+    assert (cluster.type_url, client.stream.waiting) == (CLUSTER, True)
+    return client, cluster
+
+
+@BOTH
+def test_s10_a_listener_waits_for_the_question_for_its_new_endpoints(peer):
+    client, cluster = before_a_new_cluster(peer)
+    client.ack(cluster)
+    assert client.hear() == []
+    nonce = client.stream.types[ENDPOINTS].last_nonce
+    client.subscribe(ENDPOINTS, *(["a", "b"] if peer is Sotw else ["b"]), response_nonce=nonce)
+    assert [response.type_url for response in client.hear()] == [ENDPOINTS, LISTENER]
+
+
+@BOTH
+def test_s10_after_a_refusal_nothing_is_waited_for(peer):
+    client, cluster = before_a_new_cluster(peer)
+    client.nack(cluster, "no")
+    assert client.hear_one().type_url == LISTENER
+
+
+@BOTH
+def test_s10_patience_ends(peer):
+    client, _ = before_a_new_cluster(peer)
+    client.stream.stop_waiting()
+    assert client.hear_one().type_url == LISTENER
+
+
+@BOTH
+def test_s10_endpoints_that_went_are_not_waited_for(peer):
+    client, _ = before_a_new_cluster(peer)
+    client.offer(resource(CLUSTER, "a"), resource(ENDPOINTS, "a"), resource(LISTENER, "l", "to a"))
+    assert LISTENER in [response.type_url for response in client.hear()]
