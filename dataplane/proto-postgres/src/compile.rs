@@ -1,6 +1,6 @@
 //! From resources to [`Conf`]: every reference and field that this protocol depends on is checked here.
 
-use crate::auth::{Credentials, Entropy, Method, User, end_point, scram};
+use crate::auth::{Credentials, Entropy, HASH, Method, User, end_point, scram};
 use crate::conf::{Conf, Database, Endpoint, Listener, Reads, Shard};
 use crate::login::ALPN;
 use crate::pool_conf::PoolConf;
@@ -196,7 +196,7 @@ fn users(context: &Context<'_>, filter: &proto::SqlProxy, method: Method, salts:
         .map(|(name, password)| {
             let is_scram = method == Method::Scram && !password.expose().is_empty();
             let salt = salts.derive(scram::SALT, name.as_bytes());
-            let keys = is_scram.then(|| scram::Keys::derive(password.expose(), &salt[..16], scram::ITERATIONS));
+            let keys = is_scram.then(|| scram::Keys::derive(HASH, &scram::prepared(password.expose()), &salt[..16], scram::ITERATIONS));
             (name, User { password, keys })
         })
         .collect())

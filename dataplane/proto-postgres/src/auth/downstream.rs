@@ -8,12 +8,11 @@
 //! A user that does not exist takes the same steps and the same time as a wrong password, and gets the same message.
 
 use super::scram::Binding;
-use super::{Entropy, md5, scram};
+use super::{Entropy, HASH, MECHANISM, MECHANISM_PLUS, md5, scram};
 use crate::conf::Listener;
 use crate::error::Error;
 use crate::message::{c_string, frame};
 use config::Secret;
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use wire::{Cursor, Peer};
@@ -92,7 +91,7 @@ impl Check {
             State::ScramFirst => request(10, if end_point.is_some() { MECHANISMS_OVER_TLS } else { MECHANISMS }),
             _ => request(3, b""),
         };
-        let mock = scram::Keys::mock(listener.salts.derive(scram::SALT, user.as_bytes()), listener.salts.derive(b"stored", user.as_bytes()));
+        let mock = scram::Keys::mock(HASH, listener.salts.derive(scram::SALT, user.as_bytes()), listener.salts.derive(b"stored", user.as_bytes()));
         (Some(Check { state, user: user.into(), known: known.cloned(), mock, random: entropy.next(), end_point }), Step::Ask(ask))
     }
 
@@ -108,8 +107,7 @@ impl Check {
 
     fn password(&self, body: &[u8]) -> Step {
         let given = body.strip_suffix(b"\0").unwrap_or(body);
-        // Digests have one length: comparing the passwords themselves would tell how long the right one is.
-        self.compare(|password| Sha256::digest(given).ct_eq(&Sha256::digest(password)).into())
+        self.compare(|password| identity::same(password, given))
     }
 
     fn md5(&self, salt: [u8; 4], body: &[u8]) -> Step {
@@ -166,8 +164,8 @@ impl Check {
     }
 }
 
-const PLAIN: &[u8] = scram::MECHANISM.as_bytes();
-const PLUS: &[u8] = scram::MECHANISM_PLUS.as_bytes();
+const PLAIN: &[u8] = MECHANISM.as_bytes();
+const PLUS: &[u8] = MECHANISM_PLUS.as_bytes();
 
 fn sasl_initial<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let mechanism = cursor.c_string().ok()?;

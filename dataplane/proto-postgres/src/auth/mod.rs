@@ -2,12 +2,16 @@
 
 mod binding;
 mod downstream;
-mod entropy;
 mod md5;
-pub mod scram;
 mod upstream;
 
 pub use binding::end_point;
 pub use downstream::{Check, Method, Step, User};
-pub use entropy::Entropy;
+pub use identity::{Entropy, scram};
 pub use upstream::{Credentials, Login};
+
+/// The only hash that PostgreSQL has SCRAM with.
+pub const HASH: scram::Hash = scram::Hash::Sha256;
+const MECHANISM: &str = "SCRAM-SHA-256";
+/// The same, bound to the TLS channel.
+const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";

@@ -2,7 +2,7 @@
 
 use super::downstream::password_message;
 use super::scram::Bind;
-use super::{Entropy, end_point, md5, scram};
+use super::{Entropy, HASH, MECHANISM, MECHANISM_PLUS, end_point, md5, scram};
 use crate::message::{c_string, frame};
 use config::Secret;
 use wire::{Cursor, Peer};
@@ -66,17 +66,17 @@ impl Login {
     fn sasl(&mut self, mut mechanisms: Cursor<'_>, certificate: Option<&[u8]>, entropy: &mut Entropy, out: &mut Vec<u8>) -> Outcome {
         let (mut is_plain, mut is_plus) = (false, false);
         while let Ok(name) = mechanisms.c_string() {
-            is_plain |= name == scram::MECHANISM.as_bytes();
-            is_plus |= name == scram::MECHANISM_PLUS.as_bytes();
+            is_plain |= name == MECHANISM.as_bytes();
+            is_plus |= name == MECHANISM_PLUS.as_bytes();
         }
         let end_point = certificate.and_then(end_point);
         let (mechanism, bind) = match end_point.as_deref() {
-            Some(data) if is_plus => (scram::MECHANISM_PLUS, Bind::To(data)),
+            Some(data) if is_plus => (MECHANISM_PLUS, Bind::To(data)),
             _ if !is_plain => return Err("the server offers no SASL mechanism that Midstream can use (SCRAM-SHA-256)".into()),
-            Some(_) => (scram::MECHANISM, Bind::NotOffered),
-            None => (scram::MECHANISM, Bind::Cannot),
+            Some(_) => (MECHANISM, Bind::NotOffered),
+            None => (MECHANISM, Bind::Cannot),
         };
-        let (client, first) = scram::Client::start(&entropy.next(), bind);
+        let (client, first) = scram::Client::start(HASH, "", &entropy.next(), bind);
         self.scram = Some(client);
         frame(out, b'p', |out| {
             c_string(out, mechanism.as_bytes());
@@ -89,7 +89,7 @@ impl Login {
     fn sasl_continue(&mut self, server_first: &[u8], who: &Credentials, out: &mut Vec<u8>) -> Outcome {
         let client = self.scram.as_mut().ok_or("the server continues a SASL exchange that was not begun")?;
         let answer =
-            client.answer(server_first, who.password.expose()).map_err(|failure| format!("the server's SCRAM message is wrong: {failure:?}"))?;
+            client.answer(server_first, &scram::prepared(who.password.expose())).map_err(|failure| format!("the server's SCRAM message is wrong: {failure:?}"))?;
         frame(out, b'p', |out| out.extend_from_slice(answer.as_bytes()));
         Ok(false)
     }
