@@ -110,8 +110,9 @@ def register(kinds: Kinds) -> None:
     kinds.add(Kind("Database", DatabaseSpec, check_database, compile_database))
     kinds.add(Kind("Sharding", sharding_model.ShardingSpec, sharding_model.check_sharding, sharding_model.compile_sharding))
     fields = frozenset({"auth", "users", "databases", "tls"})
-    kinds.add_protocol(Protocol("postgres", "Database", fields | {"admins", "admin_database"}, compile_filter, check_listener))
-    kinds.add_protocol(Protocol("mysql", "Database", fields, compile_filter, check_listener))
+    auths = frozenset(_AUTH)
+    kinds.add_protocol(Protocol("postgres", "Database", fields | {"admins", "admin_database"}, compile_filter, check_listener, auths=auths))
+    kinds.add_protocol(Protocol("mysql", "Database", fields, compile_filter, check_listener, auths=auths))
 
 
 def check_database(owner: Authored, world: World) -> Iterable[Problem]:

@@ -50,6 +50,9 @@ class Dataplane:
     def in_force(self) -> list[_Resource]:
         """What is in force now."""
 
+    def refresh(self) -> list[Refusal]:
+        """Reads the secrets of what is in force again. Where one cannot be read or used, all stays as it was."""
+
     def listening(self) -> list[tuple[str, str]]:
         """Listener name and address of every bound listener's own socket."""
 

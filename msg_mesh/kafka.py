@@ -8,12 +8,12 @@ from pydantic import Field
 
 from mesh_core.compile.secrets import set_downstream_tls, set_upstream_tls
 from mesh_core.compile.skeleton import PRIMARY, cluster
-from mesh_core.model.builtin import no_check
 from mesh_core.model.kinds import Authored, Compiled, Kind, Kinds, Protocol, World
 from mesh_core.model.problem import Problem
 from mesh_core.model.secrets import UpstreamTls
 from mesh_core.model.values import Duration, ServerAddress, Spec, parse_duration_ms, parse_host_port, unix_path
-from msg_mesh import virtual
+from msg_mesh import sasl, virtual
+from msg_mesh.sasl import KafkaCredentials, KafkaPrincipal
 from xds.messages import message, type_url
 
 # What stands for a broker's id in a pattern of names.
@@ -25,14 +25,17 @@ class KafkaClusterSpec(Spec):
 
     bootstrap: Annotated[list[ServerAddress], Field(min_length=1)]
     tls: UpstreamTls | None = None
+    credentials: KafkaCredentials | None = None  # left out: clients authenticate to the brokers by themselves
+    principals: list[KafkaPrincipal] = Field(default_factory=list)
     connect_timeout: Duration = "5s"
 
 
 def register(kinds: Kinds) -> None:
-    kinds.add(Kind("KafkaCluster", KafkaClusterSpec, no_check, compile_cluster))
-    fields = frozenset({"tls", "broker_ports", "broker_hosts", "advertised_host", "advertised_port"})
+    kinds.add(Kind("KafkaCluster", KafkaClusterSpec, sasl.check_cluster, compile_cluster))
+    fields = frozenset({"auth", "users", "sasl", "tls", "broker_ports", "broker_hosts", "advertised_host", "advertised_port"})
     virtual.register(kinds)
-    kinds.add_protocol(Protocol("kafka", "KafkaCluster", fields, compile_filter, check_listener, also=(virtual.KIND,)))
+    also = (virtual.KIND,)
+    kinds.add_protocol(Protocol("kafka", "KafkaCluster", fields, compile_filter, check_listener, also=also, auths=sasl.AUTHS))
 
 
 def check_listener(listener: Authored, world: World) -> Iterable[Problem]:
@@ -47,6 +50,7 @@ def check_listener(listener: Authored, world: World) -> Iterable[Problem]:
         yield from _named(listener)
     elif parse_host_port(spec.address).port in spec.broker_port_range:
         yield listener.problem("spec.brokerPorts", "contains the port of the listener's own address", "choose ports beside it")
+    yield from sasl.check_listener(listener, world)
 
 
 def _named(listener: Authored) -> Iterable[Problem]:
@@ -70,6 +74,8 @@ def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
     yield from cluster(owner, name, brokers, connect_timeout_ms, "spec.bootstrap")
     result = message("midstream.kafka.v1.KafkaCluster")(name=owner.name, cluster=name, connect_timeout_ms=connect_timeout_ms)
     set_upstream_tls(result.tls, owner, spec.tls)
+    sasl.set_credentials(result.credentials, owner, spec.credentials, "spec.credentials")
+    sasl.add_principals(result.principals, owner, spec.principals)
     yield Compiled(type_url("midstream.kafka.v1.KafkaCluster"), owner.name, result, owner)
 
 
@@ -86,4 +92,5 @@ def compile_filter(listener: Authored, world: World) -> Message:
     if ports := spec.broker_port_range:
         result.broker_port_first, result.broker_port_last = ports.start, ports.stop - 1
     set_downstream_tls(result.tls, listener, spec.tls, default_mode="required")
+    sasl.set_authentication(result.authentication, listener)
     return result

@@ -19,6 +19,7 @@ _WORDS = {
     "requireClientCertificate": "requireClientCert",
     "brokerPortFirst": "brokerPorts",
     "brokerPortLast": "brokerPorts",
+    "keysSecret": "keysFrom",
 }
 _PHRASES = (
     ("hash.runs", "buckets"),
@@ -26,6 +27,10 @@ _PHRASES = (
     ("list.values", "lists"),
     ("list.otherwise", "otherwise"),
     ("colocate.table", "colocate"),
+    ("authentication.users", "users"),
+    ("authentication.tokens", "sasl.tokens"),
+    ("authentication.mechanisms", "sasl.mechanisms"),
+    ("authentication", "auth"),
 )
 
 

@@ -14,6 +14,8 @@ from mesh_core.model.secrets import Credentials, DownstreamTls, SecretRef, Sourc
 from xds.messages import message
 from xds.protocol.types import SECRET
 
+_GENERIC = ("password_from", "token_from", "keys_from")
+
 
 def compile_secret(secret: Authored, world: World) -> Iterable[Compiled]:
     """A Secret object. Objects' names have no slash, names of sources written in place do: they cannot meet."""
@@ -41,7 +43,7 @@ def sources_in_place(owner: Authored) -> Iterator[Compiled]:
             key = refs.get(path.removesuffix("certFrom") + "keyFrom")
             if key is not None:
                 _set_source(result.tls_certificate.private_key, key[1])
-        elif field == "password_from":
+        elif field in _GENERIC:
             _set_source(result.generic_secret.secret, ref)
         else:
             _set_source(result.validation_context.trusted_ca, ref)
@@ -53,13 +55,13 @@ def set_credentials(target: Message, owner: Authored, credentials: Credentials |
     if credentials is not None:
         target.SetInParent()
         target.user = credentials.user
-        target.password_secret = _ref(owner, f"spec.{field}.passwordFrom", credentials.password_from)
+        target.password_secret = secret_name(owner, f"spec.{field}.passwordFrom", credentials.password_from)
 
 
 def add_users(target, owner: Authored, users: Iterable[User]) -> None:
     """Fill a repeated midstream.core.v1.User from `spec.users`."""
     for index, user in enumerate(users):
-        secret = _ref(owner, f"spec.users[{index}].passwordFrom", user.password_from)
+        secret = secret_name(owner, f"spec.users[{index}].passwordFrom", user.password_from)
         target.add(name=user.name, password_secret=secret)
 
 
@@ -67,8 +69,8 @@ def set_downstream_tls(target: Message, owner: Authored, tls: DownstreamTls | No
     """Fill a midstream.core.v1.DownstreamTls from `spec.tls`; none given leaves it unset, which is disabled."""
     if tls is not None:
         target.mode = (tls.mode or default_mode).upper()
-        target.certificate_secret = _ref(owner, "spec.tls.certFrom", tls.cert_from)
-        target.client_ca_secret = _ref(owner, "spec.tls.clientCaFrom", tls.client_ca_from)
+        target.certificate_secret = secret_name(owner, "spec.tls.certFrom", tls.cert_from)
+        target.client_ca_secret = secret_name(owner, "spec.tls.clientCaFrom", tls.client_ca_from)
         target.require_client_certificate = tls.require_client_cert
 
 
@@ -76,12 +78,13 @@ def set_upstream_tls(target: Message, owner: Authored, tls: UpstreamTls | None) 
     """Fill a midstream.core.v1.UpstreamTls from `spec.tls`; none given leaves it unset, which is disabled."""
     if tls is not None:
         target.mode = tls.mode.upper().replace("-", "_")
-        target.ca_secret = _ref(owner, "spec.tls.caFrom", tls.ca_from)
-        target.certificate_secret = _ref(owner, "spec.tls.certFrom", tls.cert_from)
+        target.ca_secret = secret_name(owner, "spec.tls.caFrom", tls.ca_from)
+        target.certificate_secret = secret_name(owner, "spec.tls.certFrom", tls.cert_from)
         target.server_name = tls.server_name
 
 
-def _ref(owner: Authored, path: str, ref: SecretRef | None) -> str:
+def secret_name(owner: Authored, path: str, ref: SecretRef | None) -> str:
+    """The name of the Secret resource that a reference at `path` stands for; "" for none."""
     if ref is None:
         return ""
     return ref.secret if ref.secret is not None else _name(owner, path)

@@ -20,8 +20,8 @@ START_DEADLINE_S = 120.0  # one broker 5 s idle; three on a loaded machine of tw
 
 
 class Kafka:
-    """`brokers` nodes (1 to 3), each broker and controller. `users` (name to password) opens a second, SASL/PLAIN
-    listener per broker beside the plain one. `settings` are lines of server.properties.
+    """`brokers` nodes (1 to 3), each broker and controller. `users` (name to password) opens a second listener
+    per broker beside the plain one, for SASL by PLAIN, SCRAM and unsigned tokens. `settings` are lines of server.properties.
     """
 
     is_real = True
@@ -73,7 +73,7 @@ class Kafka:
             process.kill()
 
     def bootstrap(self, *, sasl: bool = False) -> list[str]:
-        """HOST:PORT of every broker's plain listener, or of the SASL/PLAIN one."""
+        """HOST:PORT of every broker's plain listener, or of the SASL one."""
         return [f"{ports.LOOPBACK}:{broker.sasl if sasl else broker.plain}" for broker in self.brokers]
 
     def client_options(self, *, sasl_user: str | None = None) -> dict[str, Any]:
@@ -112,7 +112,8 @@ class Kafka:
             (home / "server.properties").write_text(lines)
             formatting.append(
                 Process("format", [java, "-XX:TieredStopAtLevel=1", "-cp", classpath, "kafka.tools.StorageTool",
-                                   "format", "-t", kafka_properties.CLUSTER_ID, "-c", "server.properties"], home)
+                                   "format", "-t", kafka_properties.CLUSTER_ID, "-c", "server.properties",
+                                   *kafka_properties.format_arguments(self.users)], home)
             )  # fmt: skip
             serving.append(
                 Process(f"kafka-{broker.id}", [java, *self._heap, "-cp", classpath, "kafka.Kafka", "server.properties"], home)

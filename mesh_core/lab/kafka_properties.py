@@ -12,6 +12,7 @@ from .ports import LOOPBACK
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
 PARTITIONS = 4
+SCRAM = ("scram-sha-256", "scram-sha-512")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Broker:
 
 
 def render(broker: Broker, all_brokers: list[Broker], data: Path, users: dict[str, str], more: dict[str, str]) -> str:
-    """The file's text; `users` adds the SASL/PLAIN listener, `more` comes last and wins."""
+    """The file's text; `users` adds the SASL listener, `more` comes last and wins."""
     copies = min(3, len(all_brokers))
     in_sync = 2 if copies == 3 else 1
     lines = {
@@ -67,11 +68,27 @@ def _sasl(users: dict[str, str]) -> dict[str, str]:
     if not users:
         return {}
     entries = " ".join(f'user_{name}="{password}"' for name, password in users.items())
-    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
-    return {
-        "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl.plain.sasl.jaas.config": f"{module} required {entries};",
+    security = "org.apache.kafka.common.security"
+    logins = {
+        "plain": f"{security}.plain.PlainLoginModule required {entries};",
+        **{hashed: f"{security}.scram.ScramLoginModule required;" for hashed in SCRAM},
+        # Tokens without a signature are taken: what is tested with it is who sends them.
+        "oauthbearer": f'{security}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";',
     }
+    return {
+        "sasl.enabled.mechanisms": ",".join(logins).upper(),
+        **{f"listener.name.sasl.{mechanism}.sasl.jaas.config": login for mechanism, login in logins.items()},
+    }
+
+
+def format_arguments(users: dict[str, str]) -> list[str]:
+    """What StorageTool stores of the users: brokers take SCRAM from the cluster's own metadata."""
+    return [
+        argument
+        for name, password in users.items()
+        for hashed in SCRAM
+        for argument in ("-S", f"{hashed.upper()}=[name={name},iterations=4096,password={password}]")
+    ]
 
 
 def _internal_topic(prefix: str, copies: int, in_sync: int | None = None) -> dict[str, int]:

@@ -16,6 +16,7 @@ _OPTIONAL_FIELDS = {
     "databases": "databases",
     "admins": "admins",
     "admin_database": "adminDatabase",
+    "sasl": "sasl",
     "tls": "tls",
     "broker_ports": "brokerPorts",
     "broker_hosts": "brokerHosts",
@@ -38,6 +39,9 @@ def check_listener(kinds: Kinds):
         for name, alias in _OPTIONAL_FIELDS.items():
             if name in spec.model_fields_set and name not in protocol.fields:
                 yield listener.problem(f"spec.{alias}", f"means nothing to protocol {spec.protocol}", "remove it")
+        if spec.auth is not None and "auth" in protocol.fields and spec.auth not in protocol.auths:
+            advice = f"write one of {', '.join(sorted(protocol.auths))}"
+            yield listener.problem("spec.auth", f"{spec.auth} means nothing to protocol {spec.protocol}", advice)
         if spec.socket_mode is not None and unix_path(spec.address) is None:
             yield listener.problem("spec.socketMode", "is for an address in the file system", "remove it, or write unix:/PATH")
         yield from _tls(listener)
@@ -79,7 +83,7 @@ def _users(listener: Authored) -> Iterator[Problem]:
                 yield listener.problem(f"spec.users[{index}]", f"{spec.auth} needs a password for {user.name}", "add passwordFrom")
     if spec.auth == "cert" and (spec.tls is None or spec.tls.client_ca_from is None):
         yield listener.problem("spec.auth", "cert needs TLS with client certificates", "add tls with clientCaFrom")
-    if spec.auth is None and not spec.users and not _is_local(spec.address):
+    if spec.auth is None and not spec.users and not is_local(spec.address):
         yield from _open_to_others(listener)
 
 
@@ -91,7 +95,7 @@ def _open_to_others(listener: Authored) -> Iterator[Problem]:
         yield listener.problem("spec.address", reason, "add auth (trust, if that is meant), or listen on 127.0.0.1")
 
 
-def _is_local(address: str) -> bool:
+def is_local(address: str) -> bool:
     """Nobody beyond this machine can connect."""
     if unix_path(address) is not None:
         return True

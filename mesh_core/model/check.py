@@ -14,6 +14,8 @@ from mesh_core.model.source import Document
 # What the Secret must hold that a field of this name refers to.
 _HOLDS = {
     "password_from": "password",
+    "token_from": "password",
+    "keys_from": "password",
     "cert_from": "certificate",
     "key_from": "certificate",
     "ca_from": "ca",

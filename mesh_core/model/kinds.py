@@ -85,6 +85,7 @@ class Protocol:
     filter: Callable[[Authored, World], Message]  # the typed_config of the listener's only filter
     check: Callable[[Authored, World], Iterable[Problem]] = lambda listener, world: ()
     also: tuple[str, ...] = ()  # further kinds that a backend may be
+    auths: frozenset[str] = frozenset()  # what `auth` may be
 
 
 class Kinds:

@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from mesh_core.model.sasl import Sasl
 from mesh_core.model.secrets import DownstreamTls, User
 from mesh_core.model.values import MAX_PORT, ListenAddress, Name, Spec
 
 _PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")
 
-Auth = Literal["trust", "password", "md5", "scram", "cert"]
+Auth = Literal["trust", "password", "md5", "scram", "cert", "sasl"]
 
 
 class ListenerSpec(Spec):
@@ -25,6 +26,7 @@ class ListenerSpec(Spec):
     databases: list[str] = Field(default_factory=list)
     admins: list[str] = Field(default_factory=list)
     admin_database: str | None = None
+    sasl: Sasl | None = None
     tls: DownstreamTls | None = None
     broker_ports: str | None = None
     broker_hosts: str | None = None

@@ -17,6 +17,7 @@ from mesh_core.probing import Probing
 from mesh_core.registry import Registry
 from mesh_core.sidecar.admin import Admin
 from mesh_core.sidecar.brain import Brain
+from mesh_core.sidecar.secrets import SecretFiles
 from mesh_core.sidecar.state import State, keyed
 from xds.protocol.client import Held, Key
 
@@ -65,7 +66,7 @@ class Sidecar:
         dataplane = Dataplane(options.workers)
         brain = Brain(dataplane, self._registry)
         brain.start()
-        self._state = State(dataplane, brain)
+        self._state = State(dataplane, brain, SecretFiles(dataplane))
         self._probing = Probing(self._registry, self._put_in_force)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -89,7 +90,7 @@ class Sidecar:
 
     async def _serve(self, admin: Admin) -> None:
         await admin.bind()
-        tasks = [asyncio.create_task(admin.serve()), asyncio.create_task(self._write_log())]
+        tasks = [asyncio.create_task(admin.serve()), asyncio.create_task(self._write_log()), asyncio.create_task(self._state.secrets.run())]
         if self._options.control:
             tasks.append(asyncio.create_task(self._follow()))
         else:

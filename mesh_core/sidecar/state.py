@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mesh_core._dataplane import Dataplane, Refusal
 from mesh_core.sidecar.brain import Brain
+from mesh_core.sidecar.secrets import SecretFiles
 from xds.protocol.client import Held, Key
 from xds.protocol.report import Refused
 
@@ -16,6 +17,7 @@ class State:
 
     dataplane: Dataplane
     brain: Brain
+    secrets: SecretFiles
     origin: str = "nothing yet"
     since: float = 0.0
     stale: bool = False
@@ -30,6 +32,7 @@ class State:
         self.refusals = refusals
         self.origin, self.since, self.stale = origin, time.time(), False
         self.brain.configure(self.resources)
+        self.secrets.configure(self.resources)
         return refusals
 
     @property

@@ -77,6 +77,11 @@ impl Dataplane {
         in_force.iter().map(|raw| (raw.type_url.clone(), raw.name.clone(), raw.version.clone(), raw.body.clone())).collect()
     }
 
+    /// Reads the secrets of what is in force again.
+    fn refresh(&self, py: Python<'_>) -> Vec<PyRefusal> {
+        refused(py.detach(|| self.read_again()))
+    }
+
     /// Listener name and address of every bound listener's own socket.
     fn listening(&self) -> Vec<(String, String)> {
         let mut own: Vec<_> = self.engine.addresses().into_iter().filter(|(_, facet, _)| *facet == 0).collect();
@@ -120,6 +125,18 @@ impl Dataplane {
 }
 
 impl Dataplane {
+    /// All or nothing: a file that is being written, or is gone, must not take a listener with it.
+    fn read_again(&self) -> Vec<Refusal> {
+        let in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        let (set, mut refusals) = Set::decode(&in_force);
+        let assembled = self.rooms.assemble(&set, &Local);
+        refusals.extend(assembled.refusals);
+        if refusals.is_empty() {
+            self.engine.apply(plans(assembled.parts));
+        }
+        refusals
+    }
+
     /// A socket that cannot be had refuses its listener like any other fault of it; then the rest is tried again without it.
     fn put_in_force(&self, offered: &[Raw]) -> Vec<Refusal> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,10 +147,7 @@ impl Dataplane {
                 refusals.extend(still_failing(set, &failures));
                 refusals
             });
-            let parts = self.rooms.assemble(&settled.set, &Local).parts;
-            let plan = |(family, part): (usize, Compiled)| FamilyPlan { family, conf: part.conf, binds: part.binds };
-            let plans = parts.into_iter().enumerate().map(plan).collect();
-            let failed = self.engine.apply(plans);
+            let failed = self.engine.apply(plans(self.rooms.assemble(&settled.set, &Local).parts));
             let known = failures.len();
             failures.extend(failed.iter().filter_map(|failure| unbound(&settled.set, failure)));
             if failures.len() == known {
@@ -142,6 +156,11 @@ impl Dataplane {
             }
         }
     }
+}
+
+fn plans(parts: Vec<Compiled>) -> Vec<FamilyPlan> {
+    let plan = |(family, part): (usize, Compiled)| FamilyPlan { family, conf: part.conf, binds: part.binds };
+    parts.into_iter().enumerate().map(plan).collect()
 }
 
 fn unbound(set: &Set, failure: &BindFailure) -> Option<(String, Refusal)> {

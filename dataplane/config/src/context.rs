@@ -110,6 +110,11 @@ impl<'a> Context<'a> {
         zone.map(|zone| String::from_utf8_lossy(zone.expose()).trim().to_owned()).unwrap_or_default()
     }
 
+    /// False on the control plane, where secrets are stand-ins: what is built from them cannot be checked.
+    pub fn is_real(&self) -> bool {
+        self.resolve.is_real()
+    }
+
     /// The value of a generic Secret.
     ///
     /// # Errors

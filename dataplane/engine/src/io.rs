@@ -15,6 +15,10 @@ impl Io for Net {
         self.started.elapsed().as_nanos() as Nanos
     }
 
+    fn unix_time(&self) -> u64 {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
     fn random(&mut self) -> u64 {
         // xorshift64*: even spread for dice and jitter, one multiplication.
         self.dice ^= self.dice >> 12;

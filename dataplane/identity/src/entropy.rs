@@ -28,14 +28,14 @@ impl Entropy {
     }
 
     /// The next 32 bytes.
-    pub fn next(&mut self) -> [u8; 32] {
+    pub fn draw(&mut self) -> [u8; 32] {
         self.counter += 1;
         self.derive(b"stream", &self.counter.to_be_bytes())
     }
 
     /// The next number.
     pub fn next_u32(&mut self) -> u32 {
-        let [a, b, c, d, ..] = self.next();
+        let [a, b, c, d, ..] = self.draw();
         u32::from_be_bytes([a, b, c, d])
     }
 

@@ -84,6 +84,11 @@ impl Keys {
         Keys { salt: salt.to_vec(), iterations, hash, stored, server: hash.hmac(&salted, &[b"Server Key"]) }
     }
 
+    /// What they are made with.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
     /// For a user that does not exist: looks the same, lets nobody in, since nobody knows what hashes to it.
     pub fn mock(hash: Hash, salt: [u8; 32], stored: [u8; 32]) -> Keys {
         let stored = hash.digest(&stored);

@@ -75,7 +75,9 @@ impl Rules {
         }
         let is_one_of = |audience: &Value| audience.as_str().is_some_and(|audience| self.audiences.iter().any(|wanted| wanted == audience));
         let audience = claims.get("aud");
-        if !self.audiences.is_empty() && !audience.is_some_and(|audience| audience.as_array().map_or(is_one_of(audience), |all| all.iter().any(is_one_of))) {
+        if !self.audiences.is_empty()
+            && !audience.is_some_and(|audience| audience.as_array().map_or(is_one_of(audience), |all| all.iter().any(is_one_of)))
+        {
             return Err("the token is for another audience (aud)");
         }
         if !self.claims.iter().all(|(name, wanted)| claims.get(name).is_some_and(|claim| has(claim, wanted))) {
@@ -92,7 +94,8 @@ fn has(claim: &Value, wanted: &str) -> bool {
         _ if wanted.is_empty() => !claim.is_null(),
         Value::String(text) => text == wanted || text.split(' ').any(|word| word == wanted),
         Value::Array(all) => all.iter().any(|one| one.as_str() == Some(wanted)),
-        Value::Bool(_) | Value::Number(_) => claim.to_string() == wanted,
+        Value::Bool(claim) => (if *claim { "true" } else { "false" }) == wanted,
+        Value::Number(claim) => claim.to_string() == wanted,
         _ => false,
     }
 }

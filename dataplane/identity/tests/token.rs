@@ -111,7 +111,9 @@ fn an_rsa_signature_is_good() {
 
 #[test]
 fn a_set_without_keys_of_use_is_refused() {
-    for set in ["", "[]", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#, r#"{"keys":[{"kty":"RSA","use":"enc","n":"AQAB","e":"AQAB"}]}"#] {
+    for set in
+        ["", "[]", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#, r#"{"keys":[{"kty":"RSA","use":"enc","n":"AQAB","e":"AQAB"}]}"#]
+    {
         assert!(TokenKeys::parse(set.as_bytes()).is_err(), "{set}");
     }
 }

@@ -1,10 +1,12 @@
 //! The family's configuration: listeners, and the clusters behind them.
 
 use crate::address::{Facade, NODE, Places};
+use crate::auth::{self, Auth, Credential};
 use crate::virtual_cluster::{Tenants, VirtualCluster};
 use config::proto::midstream::core::v1::{UpstreamTls, downstream_tls};
 use config::proto::midstream::kafka::v1::{KafkaCluster, KafkaProxy};
 use config::{Compiled, Context, Entry, Invalid, ListenerOf, types};
+use hashbrown::HashMap;
 use rustls_pki_types::ServerName;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,6 +36,8 @@ pub struct Listener {
     pub places: Places,
     /// What brokers with ports are called towards clients; `None`: the address the client connected to.
     pub advertised: Option<Arc<str>>,
+    /// How its clients prove who they are.
+    pub auth: Auth,
     /// Its filters.
     pub chain: Option<Arc<dyn Chain>>,
     /// The tenant's names, where it leads to a virtual cluster.
@@ -59,9 +63,18 @@ pub struct Backend {
     pub one_name: bool,
     /// When a broker that is silent counts as down.
     pub connect_timeout: Nanos,
+    /// What we log in to its brokers with; `None`: nothing, or what clients do by themselves.
+    pub credentials: Option<Arc<Credential>>,
+    /// What we log in with for single identities.
+    pub principals: HashMap<String, Arc<Credential>>,
 }
 
 impl Backend {
+    /// What we log in with for a client.
+    pub fn credential(&self, identity: &str) -> Option<Arc<Credential>> {
+        self.principals.get(identity).or(self.credentials.as_ref()).cloned()
+    }
+
     /// How to reach one of its brokers.
     pub fn target(&self, host: &Arc<str>, port: u16) -> Target {
         let tls = self.tls.as_ref().map(|tls| {
@@ -115,6 +128,8 @@ fn backend(context: &Context<'_>, entry: &Entry<KafkaCluster>) -> Result<Backend
         one_name: has_one_name(cluster.tls.as_ref()),
         bootstrap,
         connect_timeout: Nanos::from(timeout) * MILLIS,
+        credentials: auth::credentials(context, cluster.credentials.as_ref())?,
+        principals: auth::principals(context, &cluster.principals)?,
     })
 }
 
@@ -148,6 +163,7 @@ fn listener(
         backend: Arc::clone(backend),
         places,
         advertised: (!filter.advertised_host.is_empty()).then(|| filter.advertised_host.as_str().into()),
+        auth: auth::server(context, filter.authentication.as_ref(), backend.credentials.is_some())?,
         chain: context.chain(&one.entry.name),
         virtual_cluster: tenants.of(filter)?,
     };

@@ -1,6 +1,7 @@
 //! What is known of one physical cluster: its brokers' addresses and its topics' ids, learned from every Metadata response that passes,
 //! from our own questions, and from the other workers.
 
+use crate::auth::Login;
 use crate::codec;
 use crate::edit::{Mark, elements, marks};
 use crate::table;
@@ -33,6 +34,8 @@ pub struct Directory {
     topics: HashMap<TopicId, Arc<str>>,
     /// The connection of our own question, while one is under way.
     pub asking: Option<Key>,
+    /// The login that comes before it.
+    pub login: Option<Login>,
     /// Ids that the next question is about.
     wanted: Vec<TopicId>,
 }
@@ -122,6 +125,13 @@ impl Directory {
         }
         self.topics.insert(id, name.into());
         Some(true)
+    }
+
+    /// The same as [`Directory::question`], with a place for the version.
+    pub fn ask(&mut self, version: &mut i16) -> Vec<u8> {
+        let (asked, frame) = self.question();
+        *version = asked;
+        frame
     }
 
     /// Our own Metadata request, with the version whose answer it gets: brokers only, or with the topics of the wanted ids.

@@ -112,5 +112,12 @@ pub fn response_has_tags(api: &Api, version: i16) -> bool {
     api.is_flexible(version) && api.key != API_VERSIONS
 }
 
+/// SaslHandshake.
+pub const SASL_HANDSHAKE: i16 = 17;
 /// ApiVersions.
 pub const API_VERSIONS: i16 = 18;
+/// SaslAuthenticate.
+pub const SASL_AUTHENTICATE: i16 = 36;
+
+/// The number of our own requests on a client's connection to its broker. Answers come in order, so it need not be a number of its own.
+pub const OWN_CORRELATION: i32 = i32::from_be_bytes(*b"mids");

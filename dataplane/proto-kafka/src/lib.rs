@@ -5,6 +5,7 @@
 //! client at broker n's port or name --> its own connection to broker n, where Metadata says it is
 //!
 //! requests:  header read, place in the ring, the rest forwarded unread       (requests.rs; with filters: filtered.rs, policy.rs, mask.rs)
+//!            SASL passes, or ends here                                       (sasl.rs; auth/)
 //! responses: ApiVersions, Metadata, FindCoordinator, DescribeCluster,
 //!            DescribeQuorum are held and edited                              (responses.rs, edit.rs, address.rs, versions.rs)
 //!            Produce, Fetch, ShareFetch, ShareAcknowledge are walked by
@@ -16,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod address;
+pub mod auth;
 mod codec;
 mod conf;
 mod directory;
@@ -57,7 +59,7 @@ impl Family for KafkaFamily {
     }
 
     fn build(&self, worker: Worker) -> Box<dyn Protocol> {
-        Box::new(Kafka::new(worker))
+        Box::new(Kafka::new(worker, identity::Entropy::from_system()))
     }
 }
 

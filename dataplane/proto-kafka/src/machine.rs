@@ -1,11 +1,13 @@
 //! The family on one worker: all its sessions, and its own questions to the clusters.
 
+use crate::auth::{Auth, SessionAuth};
 use crate::conf::{KafkaConf, Listener};
 use crate::directory;
 use crate::filtered::TIMER_PARK;
 use crate::frame::response_head;
 use crate::session::{Link, Session};
 use crate::shared::{Shared, TAG_ASK, TIMER_ASK};
+use identity::Entropy;
 use std::sync::Arc;
 use wire::{Close, Conf, Event, Fault, Io, Key, Opened, Protocol, Side, Slab, Why, Worker};
 
@@ -30,9 +32,9 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Without configuration: it takes no clients.
-    pub fn new(worker: Worker) -> Kafka {
-        Kafka { shared: Shared::new(worker), sessions: Slab::default(), servers: Slab::default(), is_draining: false }
+    /// Without configuration: it takes no clients. `entropy` is for nonces.
+    pub fn new(worker: Worker, entropy: Entropy) -> Kafka {
+        Kafka { shared: Shared::new(worker, entropy), sessions: Slab::default(), servers: Slab::default(), is_draining: false }
     }
 
     fn accept(&mut self, io: &mut dyn Io, key: Key, listener: &str, facet: u32) {
@@ -42,10 +44,20 @@ impl Kafka {
         let peer = io.peer(key);
         let local = peer.map_or_else(String::new, |peer| peer.local.ip().to_string());
         let identity = peer.and_then(|peer| peer.common_name.as_ref()).map_or_else(|| "anonymous".into(), |name| format!("user:{name}").into());
+        let auth = match &listener.auth {
+            Auth::PassThrough => None,
+            Auth::Sasl(_) => Some(SessionAuth::closed()),
+            Auth::Certificate if peer.is_none_or(|peer| peer.common_name.is_none()) => {
+                self.shared.meters(&listener.name).error("unauthenticated");
+                return io.close(key, Close::Abort);
+            }
+            Auth::Certificate | Auth::Trust => Some(SessionAuth::open()),
+        };
         let host = listener.advertised.clone().unwrap_or_else(|| local.into());
         let named = peer.and_then(|peer| peer.server_name.as_ref()).and_then(|name| listener.places.node_of(name));
         let node = named.or_else(|| facet.checked_sub(1).and_then(|node| i32::try_from(node).ok()));
         let mut session = Session::new(key, listener, node, host, identity);
+        session.auth = auth.map(Box::new);
         session.repause(io);
         session.tried = (io.random() % 1024) as usize;
         self.sessions.insert(key, session);
@@ -80,9 +92,7 @@ impl Kafka {
         match self.servers.get_mut(key) {
             Some(Use::Ask(backend, version)) if tag == TAG_ASK => {
                 self.shared.backend(backend).moved(-1, 1);
-                let (asked, frame) = self.shared.directory(backend).question();
-                *version = asked;
-                io.out(key).extend_from_slice(&frame);
+                io.out(key).extend_from_slice(&self.shared.begin_question(backend, version));
             }
             Some(Use::Client(client)) => {
                 let Some(session) = self.sessions.get_mut(*client) else { return io.close(key, Close::Abort) };
@@ -91,6 +101,7 @@ impl Kafka {
                 io.link(session.client, key);
                 io.link(key, session.client);
                 session.repause(io);
+                session.server_up(io, &mut self.shared);
             }
             _ => io.close(key, Close::Abort),
         }
@@ -105,6 +116,20 @@ impl Kafka {
         if bytes.len() < frame {
             io.want(key, frame);
             return Ok(0);
+        }
+        match self.shared.login_answer(&backend, &bytes[8..frame]) {
+            None => {}
+            Some(Ok(next)) => {
+                let Some(Use::Ask(_, version)) = self.servers.get_mut(key) else { return Ok(frame) };
+                let next = next.unwrap_or_else(|| self.shared.directory(&backend).ask(version));
+                io.out(key).extend_from_slice(&next);
+                return Ok(frame);
+            }
+            Some(Err(reason)) => {
+                io.close(key, Close::Abort);
+                self.asked(io, key, "authentication");
+                return Err(Fault::server("Kafka login", reason));
+            }
         }
         let body = directory::answer(version, &bytes[..frame]).map_err(malformed)?;
         self.shared.learn(io, &backend, version, body).map_err(malformed)?;
@@ -171,6 +196,7 @@ impl Kafka {
             self.shared.backend(&backend.name).error(kind(why));
         }
         if was_up {
+            session.login_broke(io, &mut self.shared);
             return self.drop_session(io, client, Close::Flush);
         }
         match session.node {
@@ -236,7 +262,9 @@ impl Protocol for Kafka {
             let node = session.node;
             // A listener that leads to another cluster now has no use for the old one's connections.
             let stays = |listener: &&Arc<Listener>| {
-                listener.backend.name == session.listener.backend.name && node.is_none_or(|node| listener.places.holds(node))
+                let (new, old) = (&listener.backend, &session.listener.backend);
+                let is_authenticated = listener.auth.is_like(&session.listener.auth) && new.credentials.is_some() == old.credentials.is_some();
+                is_authenticated && new.name == old.name && node.is_none_or(|node| listener.places.holds(node))
             };
             match self.shared.conf.listeners.get(&*session.listener.name).filter(stays) {
                 Some(listener) => session.listener = Arc::clone(listener),

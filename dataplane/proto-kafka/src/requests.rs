@@ -2,22 +2,19 @@
 //! are in force.
 
 use crate::filtered::Request;
-use crate::frame::{self, API_VERSIONS, RequestHead, request_head};
+use crate::frame::{self, API_VERSIONS, RequestHead, SASL_AUTHENTICATE, SASL_HANDSHAKE, request_head};
 use crate::relay::{COPY_MAX, Ran};
-use crate::sasl::MAX_SASL_REQUEST;
+use crate::sasl::MAX_SASL;
 use crate::session::{Passing, Pending, Session};
 use crate::shared::Shared;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
 use crate::versions;
-use crate::virtual_cluster::Asked;
 use crate::walk::{Malformed, Part, Seen, Step, Walk};
 use wire::{Fault, Io};
 
 pub(crate) const PRODUCE: i16 = 0;
 pub(crate) const FETCH: i16 = 1;
-const SASL_HANDSHAKE: i16 = 17;
-const SASL_AUTHENTICATE: i16 = 36;
 
 /// What became of a request's front.
 pub(crate) enum Began {
@@ -49,7 +46,7 @@ impl Session {
                 }
                 return Ok(at);
             }
-            if self.is_full {
+            if self.is_full || self.is_waiting {
                 return Ok(at);
             }
             let rest = &bytes[at..];
@@ -79,6 +76,11 @@ impl Session {
     }
 
     fn begin_request(&mut self, io: &mut dyn Io, shared: &mut Shared, head: &RequestHead, bytes: &[u8]) -> Result<Began, Fault> {
+        if self.auth.as_ref().is_some_and(|auth| auth.due <= io.now()) {
+            if let Some(began) = self.gate(io, shared, head, bytes)? {
+                return Ok(began);
+            }
+        }
         let Some((api, shape)) = head.shape() else { return self.stranger(io, shared, head, bytes) };
         let body = match frame::request_body(bytes, head, api.is_flexible(head.version)) {
             Ok(Some(body)) => body,
@@ -172,12 +174,15 @@ impl Session {
             shared.meters(&self.listener.name).error("sasl_handshake_v0");
             return self.answer_instead(io, shared, head, bytes, &refusal);
         }
-        if head.frame() > MAX_SASL_REQUEST {
+        if head.frame() > MAX_SASL {
             return Err(self.broken_request(shared, Some(api), Malformed("exceeds 512 KiB")));
         }
         let frame = head.frame() as usize;
         let Some(whole) = bytes.get(body..frame) else { return Ok(Began::Need(frame)) };
         let marks = crate::edit::marks(shape.request, whole).map_err(|error| self.broken_request(shared, Some(api), error))?;
+        if self.auth.is_some() {
+            return self.sasl_here(io, shared, request, whole, &marks);
+        }
         for mark in &marks {
             match mark.interest {
                 interest::MECHANISM => self.sasl.begin(mark.text(whole)),
@@ -214,17 +219,7 @@ impl Session {
 
 /// A ring entry.
 pub(crate) fn pending(head: &RequestHead, api: Option<&'static Api>, now: wire::Nanos) -> Pending {
-    Pending {
-        api,
-        version: head.version,
-        correlation: head.correlation,
-        since: now,
-        local: None,
-        masks: None,
-        tapped: None,
-        opens_session: false,
-        asked: Asked::default(),
-    }
+    Pending { api, version: head.version, correlation: head.correlation, ..Pending::new(now) }
 }
 
 /// The acks of a Produce request; `None` when more bytes are needed.

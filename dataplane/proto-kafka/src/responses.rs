@@ -3,10 +3,11 @@
 use crate::address::Facade;
 use crate::directory::METADATA;
 use crate::edit::{Mark, Splice, apply, elements, marks};
-use crate::frame::{self, API_VERSIONS, response_head};
+use crate::frame::{self, API_VERSIONS, SASL_AUTHENTICATE, response_head};
 use crate::mask::Masks;
 use crate::private;
 use crate::relay::{COPY_MAX, Ran, Relay};
+use crate::sasl::MAX_SASL;
 use crate::session::{Pending, Session};
 use crate::shared::Shared;
 use crate::table::{Api, Shape};
@@ -24,7 +25,6 @@ const FETCH: i16 = 1;
 const FIND_COORDINATOR: i16 = 10;
 const DESCRIBE_CONFIGS: i16 = 32;
 const ALTER_CONFIGS: i16 = 33;
-const SASL_AUTHENTICATE: i16 = 36;
 const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 const DESCRIBE_QUORUM: i16 = 55;
 const UPDATE_FEATURES: i16 = 57;
@@ -116,8 +116,11 @@ impl Session {
         if pending.correlation != correlation || pending.local.is_some() {
             return Err(Malformed("has the number of another request"));
         }
-        let way = way(pending, self.listener.virtual_cluster.as_deref());
         let frame = 4 + size as usize;
+        if pending.is_own {
+            return self.begin_own(io, shared, bytes, frame);
+        }
+        let way = way(pending, self.listener.virtual_cluster.as_deref());
         match way {
             Way::Opaque if bytes.len() >= frame && (frame as u64) < COPY_MAX => {
                 io.out(self.client).extend_from_slice(&bytes[..frame]);
@@ -150,6 +153,16 @@ impl Session {
                 Ok(Began::Took(frame))
             }
         }
+    }
+
+    /// The answer to a request of ours.
+    fn begin_own(&mut self, io: &mut dyn Io, shared: &mut Shared, bytes: &[u8], frame: usize) -> Result<Began, Malformed> {
+        if frame as u64 > MAX_SASL {
+            return Err(Malformed("exceeds 512 KiB"));
+        }
+        let Some(body) = bytes.get(8..frame) else { return Ok(Began::Need(frame)) };
+        self.own_answer(io, shared, body);
+        Ok(Began::Took(frame))
     }
 
     /// Edits a held response and sends it. Returns the error in it, for the access log.

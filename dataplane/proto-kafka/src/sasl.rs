@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-/// The longest request of the two SASL APIs: brokers take tokens up to 512 KiB (`sasl.server.max.receive.size`).
-pub const MAX_SASL_REQUEST: u64 = 512 * 1024;
+/// The longest message of the two SASL APIs: brokers take tokens up to 512 KiB (`sasl.server.max.receive.size`).
+pub const MAX_SASL: u64 = 512 * 1024;
 
 /// An authentication under way.
 #[derive(Default, Debug)]

@@ -7,6 +7,7 @@
 //! Kafka answers in order on a connection, and SASL makes a connection its user's, so nothing is pooled and nothing is shared. What each
 //! response is (API, version, masks) stands in the ring, oldest in front; a request that we answer ourselves has its place there too.
 
+use crate::auth::SessionAuth;
 use crate::conf::Listener;
 use crate::mask::Masks;
 use crate::policy::{Decided, Park};
@@ -53,6 +54,26 @@ pub struct Pending {
     pub opens_session: bool,
     /// What its response has to know of it where names change.
     pub asked: Asked,
+    /// It is a request of ours, and the client hears nothing of it.
+    pub is_own: bool,
+}
+
+impl Pending {
+    /// That nothing is known of yet.
+    pub fn new(since: Nanos) -> Pending {
+        Pending {
+            api: None,
+            version: 0,
+            correlation: 0,
+            since,
+            local: None,
+            masks: None,
+            tapped: None,
+            opens_session: false,
+            asked: Asked::default(),
+            is_own: false,
+        }
+    }
 }
 
 /// A Produce request that passes while it comes.
@@ -89,8 +110,10 @@ pub struct Session {
     pub host: Arc<str>,
     /// Who it is.
     pub identity: Arc<str>,
-    /// Its authentication.
+    /// Its authentication, where it passes through.
     pub sasl: Sasl,
+    /// Its authentication, where it ends here.
+    pub auth: Option<Box<SessionAuth>>,
     /// Requests without an answer.
     pub ring: VecDeque<Pending>,
     /// A request that passes while it comes.
@@ -135,6 +158,7 @@ impl Session {
             host,
             identity,
             sasl: Sasl::default(),
+            auth: None,
             ring: VecDeque::new(),
             request: None,
             response: None,

@@ -1,10 +1,12 @@
 //! What the sessions of one worker share.
 
+use crate::auth::{Login, Next};
 use crate::conf::{Backend, KafkaConf};
 use crate::directory::{self, Directory};
 use crate::meters::{BackendMeters, Meters};
 use crate::walk::Malformed;
 use hashbrown::HashMap;
+use identity::Entropy;
 use std::sync::Arc;
 use wire::{Io, SECONDS, Worker};
 
@@ -25,6 +27,8 @@ pub struct Shared {
     pub conf: Arc<KafkaConf>,
     /// Rises with each configuration.
     pub generation: u64,
+    /// For nonces.
+    pub entropy: Entropy,
     directories: HashMap<Arc<str>, Directory>,
     meters: HashMap<Arc<str>, Meters>,
     backend_meters: HashMap<Arc<str>, BackendMeters>,
@@ -32,8 +36,16 @@ pub struct Shared {
 
 impl Shared {
     /// A worker's, before any configuration.
-    pub fn new(worker: Worker) -> Shared {
-        Shared { worker, conf: Arc::default(), generation: 0, directories: HashMap::new(), meters: HashMap::new(), backend_meters: HashMap::new() }
+    pub fn new(worker: Worker, entropy: Entropy) -> Shared {
+        Shared {
+            worker,
+            conf: Arc::default(),
+            generation: 0,
+            entropy,
+            directories: HashMap::new(),
+            meters: HashMap::new(),
+            backend_meters: HashMap::new(),
+        }
     }
 
     /// Puts a configuration in force. Of a cluster that is found elsewhere now, the brokers' addresses are asked anew.
@@ -79,6 +91,33 @@ impl Shared {
         io.arm(key, TIMER_ASK, io.now() + ASK_TIMEOUT_S * SECONDS);
         self.directory(&backend.name).asking = Some(key);
         self.backend(&backend.name).moved(1, 0);
+    }
+
+    /// What goes first on the connection of our own question: a login, or the question.
+    pub fn begin_question(&mut self, name: &Arc<str>, version: &mut i16) -> Vec<u8> {
+        let random = self.entropy.draw();
+        let backend = self.conf.listeners.values().map(|listener| &listener.backend).find(|backend| backend.name == *name);
+        let who = backend.and_then(|backend| backend.credentials.clone());
+        let directory = self.directory(name);
+        directory.login = None;
+        let Some(who) = who else { return directory.ask(version) };
+        let (login, frame) = Login::begin(who, random);
+        directory.login = Some(login);
+        frame
+    }
+
+    /// The answer to a login of ours: the next frame of it, nothing when it is over; `None` when there is no login.
+    pub fn login_answer(&mut self, name: &Arc<str>, body: &[u8]) -> Option<Result<Option<Vec<u8>>, String>> {
+        let directory = self.directory(name);
+        let answer = directory.login.as_mut()?.answer(body);
+        Some(match answer {
+            Ok(Next::Send(frame)) => Ok(Some(frame)),
+            Ok(Next::Done(_)) => {
+                directory.login = None;
+                Ok(None)
+            }
+            Err(reason) => Err(reason),
+        })
     }
 
     /// Reads a Metadata response and passes its news on to the other workers.

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use config::Secret;
+use identity::Entropy;
+use proto_kafka::auth::{Auth, Credential, Mechanism, SaslServer, User};
 use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Names, Places, VirtualCluster};
 use std::path::Path;
 use std::sync::Arc;
@@ -44,9 +47,36 @@ fn tenant() -> VirtualCluster {
     VirtualCluster { name: "tenant".into(), topics, groups: plain(), transactions: plain(), cluster_id: "id-of-the-tenant".into() }
 }
 
+fn plain(user: &str, password: &[u8]) -> Credential {
+    Credential { mechanism: Mechanism::Plain, user: user.into(), secret: Secret::new(password) }
+}
+
+fn server() -> SaslServer {
+    let users = ["ann", "bob"].map(|name| (name.to_string(), User { password: Secret::new(b"pw"), keys: vec![] }));
+    SaslServer {
+        mechanisms: vec![Mechanism::Plain],
+        users: users.into_iter().collect(),
+        tokens: None,
+        lifetime: None,
+        salts: Entropy::from_seed([8; 32]),
+    }
+}
+
 fn worker(with: &str) -> Sim {
-    let backend =
-        Backend { name: "events".into(), bootstrap: vec![("kafka.internal".into(), 9092)], tls: None, one_name: false, connect_timeout: SECONDS };
+    let backend = Backend {
+        name: "events".into(),
+        bootstrap: vec![("kafka.internal".into(), 9092)],
+        tls: None,
+        one_name: false,
+        connect_timeout: SECONDS,
+        credentials: matches!(with, "sasl" | "trust").then(|| Arc::new(plain("app", b"secret"))),
+        principals: Default::default(),
+    };
+    let auth = match with {
+        "sasl" => Auth::Sasl(Arc::new(server())),
+        "trust" => Auth::Trust,
+        _ => Auth::PassThrough,
+    };
     let places = match with {
         "names" => Places::names("b{node}.events.local", 443).unwrap(),
         _ => Places::Ports { first: 9100, last: 9103, told: 9100 },
@@ -56,11 +86,12 @@ fn worker(with: &str) -> Sim {
         backend: Arc::new(backend),
         places,
         advertised: None,
+        auth,
         chain: if with.contains("rules") { Some(Arc::new(Rules)) } else { None },
         virtual_cluster: with.contains("virtual").then(|| Arc::new(tenant())),
     };
     let conf = KafkaConf { listeners: [("events".to_string(), Arc::new(listener))].into() };
-    let machine = Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() });
+    let machine = Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() }, Entropy::from_seed([7; 32]));
     Sim::new(Box::new(machine), Arc::new(conf))
 }
 

@@ -224,7 +224,7 @@ impl Postgres {
 
     pub(crate) fn greet(&mut self, io: &mut dyn Io, client: &mut Client, welcome: &[u8]) {
         let pid = self.cancel_pid(client.key);
-        client.secret = Secret::new(self.entropy.next(), client.has_long_key);
+        client.secret = Secret::new(self.entropy.draw(), client.has_long_key);
         client.session.keeps_sequences = self.is_sequence_reader(client);
         self.cancel_keys.insert(pid, client.key);
         client.phase = Phase::Ready;

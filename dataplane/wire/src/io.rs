@@ -1,6 +1,6 @@
 //! What a protocol may ask of the engine.
 
-use crate::key::{Key, Nanos};
+use crate::key::{Key, Nanos, SECONDS};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -95,6 +95,11 @@ pub trait Io {
     /// The time at this moment, read from the clock: for what must not be judged by the beginning of a turn that may have taken long.
     fn clock(&self) -> Nanos {
         self.now()
+    }
+
+    /// Seconds since 1970 by the system's clock: for what others have dated, such as tokens. Never for measuring. A simulation begins in 1970.
+    fn unix_time(&self) -> u64 {
+        self.now() / SECONDS
     }
 
     /// A random number, not for secrets.

@@ -39,18 +39,19 @@ def wait_until(condition: Callable[[], bool]) -> None:
     wait.until_true("the rules are in force", condition, deadline_s=10)
 
 
-def objects(brokers: list[str], port: int) -> str:
+def objects(brokers: list[str], port: int, cluster: str = "", listener: str = "", name: str = "events") -> str:
+    """A cluster and its listener; more of their fields, as YAML in flow style."""
     first, last = port + 1, port + BROKER_PORTS
     return f"""
 apiVersion: midstream/v1
 kind: KafkaCluster
-metadata: {{name: events}}
-spec: {{bootstrap: [{", ".join(f'"{broker}"' for broker in brokers)}]}}
+metadata: {{name: {name}}}
+spec: {{bootstrap: [{", ".join(f'"{broker}"' for broker in brokers)}], {cluster}}}
 ---
 apiVersion: midstream/v1
 kind: Listener
-metadata: {{name: events}}
-spec: {{address: "127.0.0.1:{port}", protocol: kafka, backend: events, brokerPorts: "{first}-{last}"}}
+metadata: {{name: {name}}}
+spec: {{address: "127.0.0.1:{port}", protocol: kafka, backend: {name}, brokerPorts: "{first}-{last}", {listener}}}
 """
 
 
@@ -58,9 +59,9 @@ spec: {{address: "127.0.0.1:{port}", protocol: kafka, backend: events, brokerPor
 def mesh(kafka: Kafka, sidecar: Callable[..., Sidecar]) -> Iterator[Callable[..., Mesh]]:
     """``mesh(rules, sasl=False)`` starts a sidecar; the broker of the lab has node id 1."""
 
-    def start(rules: str = "", *, sasl: bool = False, workers: int = 1) -> Mesh:
+    def start(rules: str = "", *, sasl: bool = False, workers: int = 1, cluster: str = "", listener: str = "") -> Mesh:
         port = ports.free_range(1 + BROKER_PORTS)[0]
-        written = objects(kafka.bootstrap(sasl=sasl), port)
+        written = objects(kafka.bootstrap(sasl=sasl), port, cluster, listener)
         return Mesh(sidecar(written + rules, workers=workers), port, written)
 
     yield start

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.house import tree
 
 PROTOCOLS = [crate for crate in tree.crates() if crate.startswith("proto-")]
-PURE = [crate for crate in tree.crates() if crate in {"wire", "sql", "filters", "config"} or crate in PROTOCOLS]
+PURE = [crate for crate in tree.crates() if crate in {"wire", "sql", "filters", "config", "identity"} or crate in PROTOCOLS]
 WITHOUT_CLOCK = [crate for crate in PURE if crate not in {"filters", "config"}]  # a tap's line carries the time; config reads files
 RUNTIMES = {"tokio", "async-std", "smol", "mio", "socket2", "polling", "hyper", "libc", "nix", "rustix"}
 MAY_BE_UNSAFE = {"bindings", "engine"}

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from mesh_core.cli import families
 from mesh_core.control.config import load
 from tests.unit.house import tree
@@ -14,8 +16,9 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def test_the_examples_of_the_objects_are_one_good_configuration(tmp_path: Path) -> None:
-    for number, block in enumerate(blocks(DOCS / "objects.md", "yaml")):
+@pytest.mark.parametrize("page", ["objects.md", "kafka.md"])
+def test_the_examples_of_a_page_are_one_good_configuration(tmp_path: Path, page: str) -> None:
+    for number, block in enumerate(blocks(DOCS / page, "yaml")):
         (tmp_path / f"{number:02}.yaml").write_text(block)
     assert load(tmp_path, families().kinds).held()
 

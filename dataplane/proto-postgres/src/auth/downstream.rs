@@ -92,7 +92,7 @@ impl Check {
             _ => request(3, b""),
         };
         let mock = scram::Keys::mock(HASH, listener.salts.derive(scram::SALT, user.as_bytes()), listener.salts.derive(b"stored", user.as_bytes()));
-        (Some(Check { state, user: user.into(), known: known.cloned(), mock, random: entropy.next(), end_point }), Step::Ask(ask))
+        (Some(Check { state, user: user.into(), known: known.cloned(), mock, random: entropy.draw(), end_point }), Step::Ask(ask))
     }
 
     /// The body of a `p` message came.

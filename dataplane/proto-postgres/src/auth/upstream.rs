@@ -76,7 +76,7 @@ impl Login {
             Some(_) => (MECHANISM, Bind::NotOffered),
             None => (MECHANISM, Bind::Cannot),
         };
-        let (client, first) = scram::Client::start(HASH, "", &entropy.next(), bind);
+        let (client, first) = scram::Client::start(HASH, "", &entropy.draw(), bind);
         self.scram = Some(client);
         frame(out, b'p', |out| {
             c_string(out, mechanism.as_bytes());
@@ -88,8 +88,9 @@ impl Login {
 
     fn sasl_continue(&mut self, server_first: &[u8], who: &Credentials, out: &mut Vec<u8>) -> Outcome {
         let client = self.scram.as_mut().ok_or("the server continues a SASL exchange that was not begun")?;
-        let answer =
-            client.answer(server_first, &scram::prepared(who.password.expose())).map_err(|failure| format!("the server's SCRAM message is wrong: {failure:?}"))?;
+        let answer = client
+            .answer(server_first, &scram::prepared(who.password.expose()))
+            .map_err(|failure| format!("the server's SCRAM message is wrong: {failure:?}"))?;
         frame(out, b'p', |out| out.extend_from_slice(answer.as_bytes()));
         Ok(false)
     }
