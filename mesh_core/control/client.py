@@ -5,7 +5,8 @@ Over the standard library: a command's own start is most of the time until its c
 
 import json
 import os
-from http.client import HTTPConnection, HTTPException
+import ssl
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -26,7 +27,7 @@ class Failed(Exception):
 
 
 def address() -> str:
-    """From MIDSTREAM_CONTROL, "host:port"."""
+    """From MIDSTREAM_CONTROL, "host:port" or "https://host:port"."""
     return os.environ.get("MIDSTREAM_CONTROL") or DEFAULT_REST
 
 
@@ -34,7 +35,9 @@ class RestClient:
     """Raises Unreachable, Failed, and Invalid where objects are refused."""
 
     def __init__(self, where: str = ""):
-        self._where = (where or address()).removeprefix("http://").rstrip("/")
+        found = (where or address()).rstrip("/")
+        self._is_tls = found.startswith("https://")
+        self._where = found.removeprefix("https://").removeprefix("http://")
 
     def apply(self, sources: list[dict[str, str]], **more: Any) -> dict:
         return self._call("POST", "/v1/apply", {"sources": sources} | more)
@@ -76,15 +79,24 @@ class RestClient:
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         try:
-            connection = HTTPConnection(self._where, timeout=TIMEOUT_S)
+            connection = self._connection()
             try:
-                connection.request(method, path, body, {"Content-Type": "application/json"} if body is not None else {})
+                headers = {"Content-Type": "application/json"} if body is not None else {}
+                if token := os.environ.get("MIDSTREAM_TOKEN"):
+                    headers["Authorization"] = f"Bearer {token}"
+                connection.request(method, path, body, headers)
                 response = connection.getresponse()
                 return response.status, response.read()
             finally:
                 connection.close()
         except (OSError, HTTPException) as error:
             raise Unreachable(f"no control plane answers on {self._where} ({error}); start one, or set MIDSTREAM_CONTROL") from error
+
+    def _connection(self) -> HTTPConnection:
+        if not self._is_tls:
+            return HTTPConnection(self._where, timeout=TIMEOUT_S)
+        context = ssl.create_default_context(cafile=os.environ.get("MIDSTREAM_CA") or None)
+        return HTTPSConnection(self._where, timeout=TIMEOUT_S, context=context)
 
 
 def sources_of(paths: list[Path], stdin: str | None) -> list[dict[str, str]]:

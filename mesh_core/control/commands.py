@@ -49,14 +49,21 @@ def add_to(app: typer.Typer, families: "Callable[[], Registry]") -> None:
         rest: Annotated[str, typer.Option(help="HOST:PORT of the REST API.")] = "127.0.0.1:18001",
         store: Annotated[str, typer.Option(envvar="MIDSTREAM_STORE", help=f"{STORES}; default control.db in the state folder.")] = "",
         config: Annotated[Path | None, typer.Option(help="A file or folder of YAML to follow instead of a store.")] = None,
+        access: Annotated[
+            Path | None, typer.Option(help="A file of tokens and roles for the REST API; without it anybody may do everything.")
+        ] = None,
+        rest_cert: Annotated[Path | None, typer.Option(help="Certificate chain of the REST API, PEM: it is served over TLS.")] = None,
+        rest_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     ) -> None:
         """Runs a control plane in the foreground."""
         if store and config is not None:
             raise typer.BadParameter("give --store or --config, not both")
+        if (rest_cert is None) != (rest_key is None):
+            raise typer.BadParameter("give --rest-cert and --rest-key, or neither")
         with errors():
-            _control(families(), grpc, rest, store, config)
+            _control(families(), grpc, rest, store, config, (access, rest_cert, rest_key))
 
-    for command in (control, apply, get, delete, status):
+    for command in (control, apply, get, delete, status, token):
         app.command()(command)
     from mesh_core.control import revisions
 
@@ -141,15 +148,25 @@ def status(
             raise typer.Exit(EXIT_NOT_IN_FORCE)
 
 
-def _control(registry: "Registry", grpc: str, rest: str, store: str, config: Path | None) -> None:
+def token() -> None:
+    """Makes a token, and the digest for the control plane's access file."""
+    from mesh_core.control.access import new_token
+
+    secret, digest = new_token()
+    print(f"token (for MIDSTREAM_TOKEN; it is shown this once): {secret}")
+    print(f"tokenSha256 (for the access file): {digest}")
+
+
+def _control(registry: "Registry", grpc: str, rest: str, store: str, config: Path | None, guard: tuple[Path | None, ...]) -> None:
     from mesh_core._dataplane import validate
     from mesh_core.control.directory import DirectoryStore
-    from mesh_core.control.serve import run
+    from mesh_core.control.serve import Guard, run
     from mesh_core.model.values import parse_host_port
 
     objects = DirectoryStore(config) if config else _store(store)
     with suppress(KeyboardInterrupt):
-        asyncio.run(run(objects, registry, validate, parse_host_port(grpc), parse_host_port(rest), lambda line: print(line, flush=True)))
+        where = (parse_host_port(grpc), parse_host_port(rest))
+        asyncio.run(run(objects, registry, validate, *where, Guard(*guard), lambda line: print(line, flush=True)))
 
 
 def _store(where: str) -> "Store":

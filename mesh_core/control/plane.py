@@ -26,11 +26,17 @@ from xds.store.base import Contents, Entry, Key, Store, StoreFailed
 
 log = structlog.get_logger("midstream.control")
 
+# Raises where whoever asks may not make this change.
+Permit = Callable[["Applied"], None]
 Validate = Callable[[list[tuple[str, str, str, bytes]]], Sequence[Refusal]]
 Observe = Callable[[Configuration], Iterable[Resource]]
 
 # A store that cannot be read is asked again after this.
 RETRY_S = 1.0
+
+
+def permit_all(applied: "Applied") -> None:
+    """For those who are asked by nobody but themselves."""
 
 
 def believe(resources: list[tuple[str, str, str, bytes]]) -> Sequence[Refusal]:
@@ -123,10 +129,13 @@ class ControlPlane:
                 log.error("store failed", reason=str(error))
                 await asyncio.sleep(RETRY_S)
 
-    async def apply(self, sources: Iterable[Source], *, author: str = "", reason: str = "", dry_run: bool = False) -> Applied:
-        """Create or replace the objects of these sources, all or none. Raises Invalid, Conflict, StoreFailed."""
+    async def apply(
+        self, sources: Iterable[Source], *, author: str = "", reason: str = "", dry_run: bool = False, permit: Permit = permit_all
+    ) -> Applied:
+        """Create or replace the objects of these sources, all or none. Raises Invalid, Conflict, StoreFailed, and what `permit` does."""
         async with self._lock:
             decision = await self._decide(sources)
+            permit(decision.applied)
             return decision.applied if dry_run else await self._commit(decision, author, reason)
 
     async def plan(self, sources: Iterable[Source]) -> Plan:
@@ -149,8 +158,8 @@ class ControlPlane:
             applied = Applied(self.contents.revision, deleted=tuple(gone))
             return await self._commit(_Decision(wanted, await self._admit(wanted), applied, (), tuple(gone)), author, reason)
 
-    async def rollback(self, revision: int, *, author: str = "", reason: str = "", dry_run: bool = False) -> Applied:
-        """Make the objects what they were after `revision`: a new change, admitted as any. Raises Gone, Invalid, Conflict, StoreFailed."""
+    async def rollback(self, revision: int, *, author: str = "", reason: str = "", dry_run: bool = False, permit: Permit = permit_all) -> Applied:
+        """Make the objects what they were after `revision`: a new change, admitted as any. Raises Gone, and as `apply`."""
         async with self._lock:
             await self._refresh()
             target = await self.store.at(revision)
@@ -158,6 +167,7 @@ class ControlPlane:
             puts = tuple(entry for entry in target.entries.values() if not _same(self.contents.entries.get(entry.key), entry))
             deletes = tuple(key for key in self.contents.entries if key not in target.entries)
             applied = replace(self._applied(puts), deleted=deletes)
+            permit(applied)
             decision = _Decision(wanted, await self._admit(wanted), applied, puts, deletes)
             return applied if dry_run else await self._commit(decision, author, reason or f"rollback to revision {revision}")
 

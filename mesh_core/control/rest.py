@@ -10,12 +10,13 @@
     GET    /v1/diff                  ?from= ?to=                                                         200, 404: a revision not kept
     GET    /ready  /openapi.json
 
-Changes are accepted as application/json only, which a web page of another origin cannot send unasked.
+Changes are accepted as application/json only, which a web page of another origin cannot send unasked. With an access file (access.py) every
+request but /ready carries a bearer token: 401 without one, 403 where its roles do not cover what is asked; what may not be read is not shown.
 """
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from mesh_core.control.access import ANYBODY, Access, Forbidden, Principal, Unauthorized
 from mesh_core.control.openapi import document
 from mesh_core.control.plane import Applied, ControlPlane, Source
 from mesh_core.control.status import sidecars
@@ -82,8 +84,9 @@ class Refused(Exception):
         self.status = status
 
 
-def app(plane: ControlPlane) -> Starlette:
-    api = Api(plane)
+def app(plane: ControlPlane, access: Access | None = None) -> Starlette:
+    """Without `access` anybody who reaches it may do everything."""
+    api = Api(plane, access)
     routes = [
         Route("/v1/apply", _guarded(api.apply), methods=["POST"]),
         Route("/v1/plan", _guarded(api.plan), methods=["POST"]),
@@ -102,58 +105,83 @@ def app(plane: ControlPlane) -> Starlette:
 class Api:
     """Thin: everything is decided in ControlPlane."""
 
-    def __init__(self, plane: ControlPlane):
+    def __init__(self, plane: ControlPlane, access: Access | None):
         self._plane = plane
+        self._access = access
+
+    def _who(self, request: Request) -> Principal:
+        """Raises Unauthorized."""
+        return ANYBODY if self._access is None else self._access.authenticate(request.headers.get("authorization", ""))
 
     async def apply(self, request: Request) -> Response:
+        who = self._who(request)
         body = await _body(request, ApplyBody)
         sources = [Source(source.file, source.text) for source in body.sources]
-        applied = await self._plane.apply(sources, author=body.author, reason=body.reason, dry_run=body.dry_run)
+        author, permit = who.name or body.author, lambda applied: who.require("apply", (*applied.created, *applied.changed))
+        applied = await self._plane.apply(sources, author=author, reason=body.reason, dry_run=body.dry_run, permit=permit)
         return JSONResponse(_applied(applied))
 
     async def plan(self, request: Request) -> Response:
+        who = self._who(request)
         body = await _body(request, PlanBody)
         plan = await self._plane.plan([Source(source.file, source.text) for source in body.sources])
+        who.require("read", ((change.kind, change.name) for change in plan.objects))
         nodes = [node for node, connection in self._plane.hub.nodes.items() if connection.open]
         more = {"objects": [asdict(change) for change in plan.objects], "resources": [asdict(change) for change in plan.resources]}
         return JSONResponse({"applied": _applied(plan.applied), "sidecars": nodes, "clients": plan.clients} | more)
 
     async def rollback(self, request: Request) -> Response:
+        who = self._who(request)
         body = await _body(request, RollbackBody)
-        applied = await self._plane.rollback(body.revision, author=body.author, reason=body.reason, dry_run=body.dry_run)
+        author, permit = who.name or body.author, lambda applied: who.require("rollback", (*applied.created, *applied.changed, *applied.deleted))
+        applied = await self._plane.rollback(body.revision, author=author, reason=body.reason, dry_run=body.dry_run, permit=permit)
         return JSONResponse(_applied(applied))
 
     async def delete(self, request: Request) -> Response:
+        who = self._who(request)
         body = await _body(request, DeleteBody)
         keys = [(item.kind, item.name) for item in body.objects]
+        who.require("delete", keys)
         try:
-            applied = await self._plane.delete(keys, author=body.author, reason=body.reason)
+            applied = await self._plane.delete(keys, author=who.name or body.author, reason=body.reason)
         except KeyError as error:
             raise Refused(404, str(error.args[0])) from error
         return JSONResponse(_applied(applied))
 
     async def objects(self, request: Request) -> Response:
         kind, name = request.query_params.get("kind"), request.query_params.get("name")
-        contents = self._plane.contents
-        found = [entry for entry in contents.entries.values() if kind in (None, entry.kind) and name in (None, entry.name)]
+        who, contents = self._who(request), self._plane.contents
+        found = [
+            entry for entry in contents.entries.values() if kind in (None, entry.kind) and name in (None, entry.name) and who.may("read", entry.key)
+        ]
         return JSONResponse({"revision": contents.revision, "objects": [_object(entry) for entry in found]})
 
     async def status(self, request: Request) -> Response:
-        plane = self._plane
+        who, plane = self._who(request), self._plane
         found = sidecars(plane.hub, plane.blame, request.query_params.get("node", ""))
+        for sidecar in found:
+            sidecar["objects"] = [item for item in sidecar["objects"] if who.may("read", (item["kind"], item["name"]))]
         return JSONResponse({"revision": plane.contents.revision, "version": plane.hub.snapshot.version, "sidecars": found})
 
     async def history(self, request: Request) -> Response:
+        who = self._who(request)
         changes = await self._plane.store.history(min(_number(request, "limit", 20), MAX_HISTORY))
-        return JSONResponse({"changes": [asdict(change) for change in changes]})
+        seen = [
+            replace(change, **{side: tuple(key for key in getattr(change, side) if who.may("read", key)) for side in ("put", "removed")})
+            for change in changes
+        ]
+        return JSONResponse({"changes": [asdict(change) for change in seen if change.put or change.removed]})
 
     async def diff(self, request: Request) -> Response:
+        who = self._who(request)
         until = _number(request, "to", self._plane.contents.revision)
         since = _number(request, "from", max(0, until - 1))
         changes = await self._plane.difference(since, until)
-        return JSONResponse({"from": since, "to": until, "changes": [asdict(change) for change in changes]})
+        seen = [asdict(change) for change in changes if who.may("read", (change.kind, change.name))]
+        return JSONResponse({"from": since, "to": until, "changes": seen})
 
     async def openapi(self, request: Request) -> Response:
+        self._who(request)
         return JSONResponse(document(self._plane.kinds, {"Apply": ApplyBody, "Plan": PlanBody, "Delete": DeleteBody, "Rollback": RollbackBody}))
 
     async def ready(self, request: Request) -> Response:
@@ -168,6 +196,10 @@ def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
             return await handler(request)
         except Refused as refused:
             return _error(refused.status, str(refused))
+        except Unauthorized as unauthorized:
+            return _error(401, str(unauthorized))
+        except Forbidden as forbidden:
+            return _error(403, str(forbidden))
         except Invalid as invalid:
             return _error(422, "refused; nothing was changed", [problem.as_json() for problem in invalid.problems])
         except Gone as gone:

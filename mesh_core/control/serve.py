@@ -6,10 +6,12 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 import uvicorn
 
+from mesh_core.control.access import Access
 from mesh_core.control.backends import Backends
 from mesh_core.control.plane import ControlPlane, Validate
 from mesh_core.control.rest import app
@@ -33,6 +35,18 @@ class Serving:
     rest: HostPort
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What stands before the REST API: who may do what (a file, see access.py), and TLS (PEM files)."""
+
+    access: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+OPEN = Guard()
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):
@@ -41,8 +55,11 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(store: Store, registry: Registry, validate: Validate, grpc: HostPort, rest: HostPort) -> AsyncIterator[Serving]:
-    """Serve until the block ends. Raises Invalid and StoreFailed of the stored objects, AddressInUse."""
+async def serving(
+    store: Store, registry: Registry, validate: Validate, grpc: HostPort, rest: HostPort, guard: Guard = OPEN
+) -> AsyncIterator[Serving]:
+    """Serve until the block ends. Raises Invalid and StoreFailed of the stored objects, AddressInUse, ValueError of a wrong access file."""
+    access = Access(guard.access) if guard.access else None
     hub = Hub()
     backends = Backends(hub, registry)
     plane = ControlPlane(store, registry.kinds, hub, validate, backends.resources)
@@ -54,7 +71,8 @@ async def serving(store: Store, registry: Registry, validate: Validate, grpc: Ho
     except AddressInUse:
         rest_socket.close()
         raise
-    web = _Server(uvicorn.Config(app(plane), log_level="warning", access_log=False, lifespan="off"))
+    tls = {"ssl_certfile": guard.certificate, "ssl_keyfile": guard.key} if guard.certificate else {}
+    web = _Server(uvicorn.Config(app(plane, access), log_level="warning", access_log=False, lifespan="off", **tls))
     tasks = [asyncio.create_task(web.serve(sockets=[rest_socket])), *map(asyncio.create_task, (plane.run(), backends.run()))]
     try:
         yield Serving(plane, hub, HostPort(grpc.host, server.port), HostPort(rest.host, rest_socket.getsockname()[1]))
@@ -67,15 +85,17 @@ async def serving(store: Store, registry: Registry, validate: Validate, grpc: Ho
         await store.close()
 
 
-async def run(store: Store, registry: Registry, validate: Validate, grpc: HostPort, rest: HostPort, announce: Callable[[str], None]) -> None:
+async def run(
+    store: Store, registry: Registry, validate: Validate, grpc: HostPort, rest: HostPort, guard: Guard, announce: Callable[[str], None]
+) -> None:
     """Serve until SIGTERM or SIGINT; `announce` gets one line when both addresses answer. Raises as `serving`."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serving(store, registry, validate, grpc, rest) as found:
-        revision = found.plane.contents.revision
-        announce(f"control plane ready: xDS on {found.grpc}, REST on http://{found.rest}, revision {revision}")
+    async with serving(store, registry, validate, grpc, rest, guard) as found:
+        revision, scheme = found.plane.contents.revision, "https" if guard.certificate else "http"
+        announce(f"control plane ready: xDS on {found.grpc}, REST on {scheme}://{found.rest}, revision {revision}")
         await stop.wait()
 
 

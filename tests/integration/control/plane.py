@@ -48,10 +48,10 @@ class ControlPlane:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOPS_WITHIN_S)
 
-    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """`midstream ARGUMENTS` against this control plane."""
         command = [sys.executable, "-m", "mesh_core", *arguments]
-        env = {**os.environ, "MIDSTREAM_CONTROL": self.rest}
+        env = {**os.environ, "MIDSTREAM_CONTROL": self.rest, **(environment or {})}
         return subprocess.run(command, input=stdin, capture_output=True, text=True, env=env, timeout=60, check=False)
 
     def apply(self, objects: str, *arguments: str) -> subprocess.CompletedProcess[str]:
