@@ -78,6 +78,7 @@ class RedisClusterSpec(Spec):
     cross_slot: Literal["split", "refuse"] = "split"  # commands with keys in several slots: not atomic, or CROSSSLOT as in any cluster
     cross_slot_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 << 20  # what one of them may read from nodes at a time
     near_cache: NearCache | None = None
+    transactions: Literal["oneSlot", "bySlot"] = "oneSlot"  # MULTI with keys in several slots: CROSSSLOT, or one transaction for each slot
     admin: Literal["refused", "everywhere"] = "refused"  # CONFIG SET, ACL SETUSER ...: never, or on all nodes
 
 
@@ -110,6 +111,7 @@ def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
     result.connect_timeout_ms = connect_timeout_ms
     result.cross_slot = spec.cross_slot.upper()
     result.cross_slot_bytes = spec.cross_slot_bytes
+    result.transactions = {"oneSlot": "ONE_SLOT", "bySlot": "BY_SLOT"}[spec.transactions]
     result.admin = spec.admin.upper()
     if spec.near_cache is not None:
         _set_near_cache(result.near_cache, spec.near_cache)

@@ -113,6 +113,8 @@ pub(crate) struct Client {
     pub lease: Option<Lease>,
     /// What a connection is being leased for.
     pub purpose: Purpose,
+    /// Since when the node has known its command that may block.
+    pub blocks_since: wire::Nanos,
     /// Its subscriptions.
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What the access log wants to hear of the command that waits for the replies before it.
@@ -163,6 +165,7 @@ impl Client {
             former: None,
             lease: None,
             purpose: Purpose::Block,
+            blocks_since: 0,
             subscriptions: None,
             held_tap: None,
             errand: None,

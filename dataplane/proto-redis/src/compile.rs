@@ -86,6 +86,7 @@ fn cluster(context: &Context<'_>, entry: &Entry<RedisCluster>) -> Result<Cluster
             bytes => bytes as usize,
         },
         near: value.near_cache.as_ref().map(near_cache).transpose()?,
+        transactions_by_slot: value.transactions() == redis_cluster::Transactions::BySlot,
         administrable: value.admin() == redis_cluster::Admin::Everywhere,
     })
 }

@@ -105,6 +105,8 @@ pub struct ClusterConf {
     pub near: Option<NearConf>,
     /// Whether clients may change the settings and users of all nodes.
     pub administrable: bool,
+    /// Whether a transaction with keys in several slots runs as one for each.
+    pub transactions_by_slot: bool,
 }
 
 /// What is kept near the clients, and how much of it.
@@ -208,6 +210,7 @@ impl ClusterConf {
             cross_slot_bytes: limits::DEFAULT_CROSS_SLOT_BYTES,
             near: None,
             administrable: false,
+            transactions_by_slot: false,
         }
     }
 

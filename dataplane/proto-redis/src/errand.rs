@@ -244,6 +244,7 @@ impl Redis {
             let Some(client) = self.clients.get_mut(key).filter(|client| client.errand.is_some()) else { return };
             let seq = client.ring.push(Kind::Part(number as u32 + 1), ask.to.slot(), now, None);
             if ask.leased {
+                client.blocks_since = now;
                 client.wait = Wait::Barrier;
                 client.purpose = Purpose::Block;
             }

@@ -7,6 +7,7 @@ use crate::cluster::Reason;
 use crate::frame::Frame;
 use crate::limits;
 use crate::machine::{Redis, Step};
+use crate::patience;
 use crate::pipe::{Owner, Pending, Pipe, State, To};
 use crate::replies::ASKING;
 use crate::ring::Kind;
@@ -87,7 +88,9 @@ impl Redis {
     pub(crate) fn ask_leased(&mut self, io: &mut dyn Io, key: Key, bytes: &[u8], to: To, purpose: Purpose) {
         let Some((cluster, mut pending)) = self.owe(io, key, Kind::Plain, to, false) else { return };
         pending.leased = true;
+        let now = io.now();
         if let Some(client) = self.clients.get_mut(key) {
+            client.blocks_since = now;
             client.wait = Wait::Barrier;
             client.purpose = purpose;
         }
@@ -239,6 +242,8 @@ impl Redis {
             self.give_back(io, key);
             self.deliver(io, key, seq, b"+OK\r\n", true);
         } else {
+            let passed = now.saturating_sub(std::mem::replace(&mut client.blocks_since, now));
+            let bytes = if purpose == Some(Purpose::Block) { patience::less(&bytes, passed).unwrap_or(bytes) } else { bytes };
             self.give_back(io, key);
             let follow = target.filter(|_| asks == Asks::Ask && pending.redirects < limits::MAX_REDIRECTS);
             pending.redirects = if follow.is_some() { pending.redirects + 1 } else { 0 };

@@ -23,6 +23,7 @@ mod access;
 pub mod action;
 pub mod admin;
 mod asks;
+mod by_slot;
 mod client;
 mod client_command;
 mod client_list;

@@ -67,6 +67,9 @@ pub const MAX_KEPT: usize = 1024 * 1024;
 /// Commands of a transaction between MULTI and EXEC, in bytes.
 pub const MAX_TRANSACTION: usize = 16 * 1024 * 1024;
 
+/// Slots of one transaction, where transactions go by slot: each is one of its own.
+pub const MAX_TRANSACTION_SLOTS: usize = 1024;
+
 /// How often one command follows MOVED or ASK without a pause; after that it waits for a fresh slot table.
 pub const MAX_REDIRECTS: u8 = 5;
 

@@ -5,9 +5,9 @@
 
 use crate::errand::{Ask, Errand, Next, Round};
 use crate::frame::Frame;
-use crate::patience::Patience;
+use crate::patience::{Patience, timeout_of};
 use crate::slot::slot_of;
-use crate::table::{Begin, Command, Find, Keys};
+use crate::table::{Command, Find, Keys};
 use crate::value::{command, elements, is_error, is_null};
 
 /// A pop over several slots.
@@ -45,11 +45,7 @@ impl Pops {
             words.extend((after..frame.len()).map(|index| frame.word(index)));
             (slot, command(&words))
         });
-        // The timeout is the last word, or, where keys are counted, the first.
-        let timeout = match row.keys.first() {
-            Some(Keys { begin: Begin::Index(2), .. }) => 1,
-            _ => frame.len() - 1,
-        };
+        let timeout = timeout_of(row, frame).unwrap_or_default();
         // A timeout that is none is refused by the server, at the first try.
         let patience = row.has("blocking").then(|| Patience::seconds(frame, timeout).unwrap_or_else(|_| Patience::new(1)));
         Pops { tries: tries.collect(), next: 0, patience, resp: 2 }

@@ -1,4 +1,4 @@
-//! MULTI ... EXEC on one slot, and WATCH.
+//! MULTI ... EXEC on one slot (on several, where the back end says so: [`crate::by_slot`]), and WATCH.
 //!
 //! Commands between MULTI and EXEC are checked and queued here; EXEC sends the whole as one batch, which no other command of the same
 //! connection can come between, so it needs no connection of its own. WATCH does: the keys are watched on a leased connection, and
@@ -7,6 +7,7 @@
 //! Source: <https://redis.io/docs/latest/develop/interact/transactions/>.
 
 use crate::action::Action;
+use crate::by_slot::{BySlot, Queued};
 use crate::client::Wait;
 use crate::dispatch::CROSSSLOT;
 use crate::frame::Frame;
@@ -23,14 +24,9 @@ use wire::{Class, Io, Key};
 pub struct Transaction {
     open: bool,
     failed: bool,
-    queued: Vec<u8>,
-    count: u32,
+    queued: Queued,
     /// Whether any of it may write.
     pub writes: bool,
-    /// SCRIPT LOAD of what its EVALSHAs are about: within MULTI a node could only say that it does not know them.
-    loads: Vec<u8>,
-    loaded: u32,
-    place: Option<To>,
     /// The back end of its keys, where the listener has several.
     pub cluster: Option<usize>,
     watched: Option<To>,
@@ -53,17 +49,12 @@ impl Transaction {
 
     /// How many commands are queued; `None`: MULTI was not said.
     pub fn queued(&self) -> Option<u32> {
-        self.open.then_some(self.count)
+        self.open.then_some(self.queued.len())
     }
 
     /// Whether keys are watched.
     pub fn is_watching(&self) -> bool {
         self.watched.is_some()
-    }
-
-    /// The batch for the server.
-    fn batch(&mut self) -> Vec<u8> {
-        [&self.loads, b"*1\r\n$5\r\nMULTI\r\n".as_slice(), std::mem::take(&mut self.queued).as_slice(), b"*1\r\n$4\r\nEXEC\r\n"].concat()
     }
 }
 
@@ -98,10 +89,17 @@ impl Redis {
         Step::Taken
     }
 
+    /// Whether the client's back end takes transactions over several slots.
+    fn runs_by_slot(&self, key: Key) -> bool {
+        let cluster = self.clients.get(key).and_then(|client| self.clusters.get(client.cluster));
+        matches!(cluster, Some(Some(cluster)) if cluster.conf.transactions_by_slot)
+    }
+
     /// Queues a command, with the checks that the server would make.
     pub(crate) fn queue(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) {
         let place = self.place(key, frame);
         let single = self.is_single(key);
+        let by_slot = self.runs_by_slot(key);
         // The node says the error when it runs the transaction, if it lets anybody.
         let says_error = command.name == "debug" && frame.is(1, "error") && self.is_administrable(key);
         let is_same_database = command.name == "select" && frame.word(1) == self.database(key).to_string().as_bytes();
@@ -122,27 +120,29 @@ impl Redis {
             }
             _ => {}
         }
-        let known = client.transaction.place.or(client.transaction.watched);
-        match (place, known) {
+        let transaction = &mut client.transaction;
+        let place = match place {
             // EXEC will answer null, wherever these keys are.
-            _ if client.transaction.broken => {}
-            (Err(error), _) => return self.fail_queueing(io, key, error),
-            (Ok(To::Slot(slot)), Some(To::Slot(other))) if slot != other && !single => return self.fail_queueing(io, key, CROSSSLOT),
-            (Ok(To::Slot(slot)), _) => client.transaction.place = Some(To::Slot(slot)),
-            _ => {}
-        }
+            _ if transaction.broken => To::Any,
+            Err(error) => return self.fail_queueing(io, key, error),
+            Ok(To::Slot(slot)) if !single && transaction.watched.is_some_and(|watched| watched != To::Slot(slot)) => {
+                return self.fail_queueing(io, key, CROSSSLOT);
+            }
+            Ok(place) => place,
+        };
         let load = if command.name.starts_with("evalsha") { self.scripts.loading(frame.bytes) } else { None };
-        if let Some(load) = load {
-            client.transaction.loads.extend_from_slice(&load);
-            client.transaction.loaded += 1;
-        }
-        if client.transaction.loads.len() + client.transaction.queued.len() + frame.bytes.len() > limits::MAX_TRANSACTION {
+        if transaction.queued.is_full(frame.bytes.len() + load.as_ref().map_or(0, Vec::len)) {
             let error = format!("ERR midstream: the transaction is over {} bytes", limits::MAX_TRANSACTION);
             return self.fail_queueing(io, key, &error);
         }
-        client.transaction.queued.extend_from_slice(frame.bytes);
-        client.transaction.count += 1;
-        client.transaction.writes |= command.class == Class::Write || command.has("write") || command.has("may_replicate");
+        if single {
+            transaction.queued.spread(place);
+        }
+        let at = if single { transaction.queued.place().unwrap_or(place) } else { place };
+        if !transaction.queued.push(at, frame.bytes, load.as_deref(), by_slot && transaction.watched.is_none()) {
+            return self.fail_queueing(io, key, CROSSSLOT);
+        }
+        transaction.writes |= command.class == Class::Write || command.has("write") || command.has("may_replicate");
         self.answer(io, key, b"+QUEUED\r\n");
     }
 
@@ -160,14 +160,17 @@ impl Redis {
             self.answer(io, key, null);
             return Step::Taken;
         }
-        if transaction.count == 0 && transaction.watched.is_none() {
+        if transaction.queued.len() == 0 && transaction.watched.is_none() {
             self.unwatch(io, key);
             self.answer(io, key, b"*0\r\n");
             return Step::Taken;
         }
-        let to = transaction.watched.or(transaction.place).unwrap_or(To::Any);
-        let (skip, batch) = (transaction.loaded + transaction.count + 1, transaction.batch());
-        client.transaction = Transaction::default();
+        if transaction.queued.is_several() {
+            return self.exec_by_slot(io, key);
+        }
+        let to = transaction.watched.or(transaction.queued.place()).unwrap_or(To::Any);
+        let part = std::mem::take(&mut client.transaction).queued.into_one();
+        let (skip, batch) = (part.skip(), part.batch());
         let leased = client.lease.as_mut().is_some_and(|lease| {
             lease.purpose = Purpose::Exec;
             true
@@ -181,6 +184,16 @@ impl Redis {
         pending.leased = leased;
         self.send(io, cluster, &batch, pending);
         Step::Taken
+    }
+
+    /// EXEC with keys in several slots, once the client is owed nothing.
+    fn exec_by_slot(&mut self, io: &mut dyn Io, key: Key) -> Step {
+        if self.must_empty_ring(key) {
+            return self.wait_for_ring(io, key);
+        }
+        let Some(client) = self.clients.get_mut(key) else { return Step::Taken };
+        let transaction = std::mem::take(&mut client.transaction);
+        self.run(io, key, Box::new(BySlot::new(&transaction.queued)))
     }
 
     /// Watches on the client's leased connection; later commands wait until the server says that it watches.

@@ -33,6 +33,7 @@ fn worker(with: &str) -> Sim {
     let mut cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
     cluster.retry_deadline = SECONDS;
     cluster.single = with.contains("single");
+    cluster.transactions_by_slot = with.contains("by slot");
     cluster.administrable = with.contains("admin");
     if with.contains("sentinel") {
         cluster.single = true;

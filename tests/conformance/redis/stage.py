@@ -1,7 +1,7 @@
 """One server, and a cluster of three masters with a replica each behind a sidecar.
 
-The suite is that of one server's client, which administers its server: so may the clients of the sidecar (`admin: everywhere`). And the cluster has
-as many databases as one server has (Valkey 9).
+The suite is that of one server's client, which administers its server: so may the clients of the sidecar (`admin: everywhere`). Transactions
+over several slots run by slot, which docs/redis.md says what it means; and the cluster has as many databases as one server has (Valkey 9).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OBJECTS = """
 apiVersion: midstream/v1
 kind: RedisCluster
 metadata: {{name: cache}}
-spec: {{nodes: {nodes}, admin: everywhere}}
+spec: {{nodes: {nodes}, admin: everywhere, transactions: bySlot}}
 ---
 apiVersion: midstream/v1
 kind: Listener
