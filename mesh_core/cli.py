@@ -82,6 +82,8 @@ def _add_rooms() -> None:
     from mesh_core.control import commands
 
     commands.add_to(app, families)
+    for add in families().commands:
+        add(app)
 
     from mesh_core.demo import demo
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from xds.protocol.client import Held, Key
 
 if TYPE_CHECKING:
+    import typer
+
     from mesh_core.model.kinds import Kinds
 
 
@@ -48,6 +50,8 @@ class Registry:
         self._makers: dict[str, Callable[[], UpcallHandler]] = {}
         self._needed_by: dict[str, str] = {}
         self._probers: dict[str, Callable[[], Prober]] = {}
+        self._reported: dict[str, str] = {}
+        self.commands: list[Callable[[typer.Typer], None]] = []
 
     def objects(self, add: Callable[["Kinds"], None]) -> None:
         """Registers what adds a family's objects and listener protocols."""
@@ -62,6 +66,19 @@ class Registry:
         for add in self._objects:
             add(found)
         return found
+
+    def command(self, add: Callable[["typer.Typer"], None]) -> None:
+        """Registers what adds a family's own verbs to the command line."""
+        self.commands.append(add)
+
+    def report(self, prefix: str, needed_by: str) -> None:
+        """Registers metrics, by what their names begin with, that a sidecar tells its control plane while it has such resources (a type URL)."""
+        self._reported[needed_by] = prefix
+
+    def reported(self, resources: Iterable[Held]) -> tuple[str, ...]:
+        """What the names of metrics begin with that are told while these resources are in force."""
+        types = {held.type_url for held in resources}
+        return tuple(prefix for needed, prefix in self._reported.items() if needed in types)
 
     def prober(self, make: Callable[[], Prober], needed_by: str) -> None:
         """Registers the maker of what looks after the back ends of these resources (a type URL)."""

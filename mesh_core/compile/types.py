@@ -10,6 +10,7 @@ _OURS = (
     "midstream.redis.v1.RedisRoutes",
     "midstream.redis.v1.RedisMirror",
     "midstream.redis.v1.RedisKeyStats",
+    "midstream.redis.v1.RedisMigration",
     "midstream.kafka.v1.KafkaCluster",
     "midstream.kafka.v1.KafkaVirtualCluster",
     "midstream.policy.v1.AccessPolicy",

@@ -105,7 +105,7 @@ def get(
     with errors():
         found = RestClient(control).objects(kind, name)
         if name and not found["objects"]:
-            _fail(EXIT_FAILED, f"there is no {kind} {name}")
+            fail(EXIT_FAILED, f"there is no {kind} {name}")
         printing.objects(found, output)
 
 
@@ -209,16 +209,16 @@ def errors() -> Iterator[None]:
     try:
         yield
     except Invalid as error:
-        _fail(EXIT_REFUSED, f"refused, nothing was changed:\n{error}")
+        fail(EXIT_REFUSED, f"refused, nothing was changed:\n{error}")
     except ValueError as error:
-        _fail(EXIT_REFUSED, str(error))
+        fail(EXIT_REFUSED, str(error))
     except (Unreachable, Failed, StoreFailed) as error:
-        _fail(EXIT_FAILED, str(error))
+        fail(EXIT_FAILED, str(error))
     except AddressInUse as error:
-        _fail(EXIT_REFUSED, str(error))
+        fail(EXIT_REFUSED, str(error))
 
 
-def _fail(code: int, text: str) -> None:
+def fail(code: int, text: str) -> None:
     print(text, file=sys.stderr)
     raise typer.Exit(code)
 

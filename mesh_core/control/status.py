@@ -34,7 +34,11 @@ def sidecars(hub: Hub, blame: Blame, node: str = "") -> list[dict]:
 
 def _sidecar(hub: Hub, blame: Blame, name: str, connection: Connection) -> dict:
     objects = [asdict(state) for state in object_states(hub, blame, connection)]
-    return {"node": name, "connected": connection.open, "peer": connection.peer, "since": connection.since, "objects": objects}
+    found = {"node": name, "connected": connection.open, "peer": connection.peer, "since": connection.since, "objects": objects}
+    report = connection.report
+    if report is not None:
+        found["report"] = {"instance": report.instance, "workers": report.workers, "series": dict(report.series)}
+    return found
 
 
 def object_states(hub: Hub, blame: Blame, connection: Connection) -> list[ObjectState]:

@@ -12,6 +12,7 @@ import structlog
 from mesh_core.compile.types import SIDECAR_TYPES
 from mesh_core.sidecar.last_good import Damaged, LastGood
 from mesh_core.sidecar.state import State, keyed
+from mesh_core.sidecar.telling import Telling
 from xds.client.ads import AdsClient
 from xds.protocol.client import Held, Key, Update
 from xds.protocol.report import Refused
@@ -29,14 +30,19 @@ class Follower:
 
     :param targets: gRPC addresses, tried in turn.
     :param on_force: called after each change that came into force.
+    :param telling: what the control planes are told of this sidecar.
     """
 
-    def __init__(self, state: State, last_good: LastGood, targets: list[str], node: str, on_force: Callable[[], None]) -> None:
+    def __init__(
+        self, state: State, last_good: LastGood, targets: list[str], node: str, on_force: Callable[[], None], telling: Telling | None = None
+    ) -> None:
+        self._telling = telling
         self._state = state
         self._last_good = last_good
         self._on_force = on_force
         self._offered: dict[Key, Held] | None = None  # None until a control plane has said everything once
-        self._client = AdsClient(targets, node, SIDECAR_TYPES, self._on_update, on_connection=self._on_connection)
+        reports = None if telling is None else telling.reports
+        self._client = AdsClient(targets, node, SIDECAR_TYPES, self._on_update, on_connection=self._on_connection, reports=reports)
         self._target = targets[0]
 
     async def run(self) -> None:
@@ -60,6 +66,8 @@ class Follower:
         refusals = self._state.apply(resources, origin)
         for refused in refusals:
             log.warning("resource refused", type=refused.type_url.rpartition("/")[2], name=refused.name, field=refused.field, reason=refused.reason)
+        if self._telling is not None:
+            self._telling.configure(self._state.resources)
         self._on_force()
         return refusals
 

@@ -109,9 +109,11 @@ class Sidecar:
         # gRPC is an eighth of the process's memory; a sidecar with files does without it.
         from mesh_core.sidecar.follow import Follower
         from mesh_core.sidecar.last_good import LastGood
+        from mesh_core.sidecar.telling import Telling
 
         last_good = LastGood(self._options.state_folder / f"{self._options.node}.json")
-        await Follower(self._state, last_good, self._options.control, self._options.node, self._announce).run()
+        telling = Telling(self._state.dataplane, self._registry, self._options.node, self._options.workers)
+        await Follower(self._state, last_good, self._options.control, self._options.node, self._announce, telling).run()
 
     def _read_files(self) -> None:
         from mesh_core.control.config import load

@@ -15,6 +15,7 @@ from itertools import cycle
 import grpc
 import structlog
 
+from xds.client.reports import Reports
 from xds.messages import message
 from xds.protocol.backoff import Backoff
 from xds.protocol.client import DeltaClient, Held, Update
@@ -52,12 +53,14 @@ class AdsClient:
         *,
         held: Iterable[Held] = (),
         on_connection: OnConnection = lambda target: None,
+        reports: Reports | None = None,
     ):
         node = message("envoy.config.core.v3.Node")(id=node_id, user_agent_name="midstream")
         self.machine = DeltaClient(node, type_urls, held)
         self._targets = tuple(targets)
         self._on_update = on_update
         self._on_connection = on_connection
+        self._reports = reports
         self._backoff = Backoff()
         self._answered = False  # on the current stream
         self._refreshes: asyncio.Queue = asyncio.Queue()
@@ -101,11 +104,14 @@ class AdsClient:
             )()
             for request in self.machine.connected():
                 await call.write(request)
-            refresher = asyncio.create_task(self._send_refreshes(call))
+            beside = [asyncio.create_task(self._send_refreshes(call))]
+            if self._reports is not None:
+                beside.append(asyncio.create_task(self._reports.send(channel)))
             try:
                 await self._read(call, target)
             finally:
-                refresher.cancel()
+                for task in beside:
+                    task.cancel()
 
     async def _read(self, call, target: str) -> None:
         reading = asyncio.ensure_future(call.read())

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from google.protobuf.message import Message
+
 from xds.protocol.errors import ResourceError
 from xds.protocol.resource import Resource, Snapshot
 from xds.protocol.stream import MAX_WAIT_S, ServerStream, Verdict
@@ -29,6 +31,7 @@ class Connection:
     since: float = field(default_factory=time.time)  # seconds since the epoch; when it came, then when it went
     open: bool = True
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    report: Message | None = None  # what the node told last of itself, a midstream.status.v1.Report
 
 
 class Hub:
@@ -65,6 +68,12 @@ class Hub:
         if verdict is not None:
             for listener in self._listeners:
                 listener(connection.node, verdict)
+
+    def told(self, report: Message) -> None:
+        """A node tells of itself; of one that has no stream nobody wants to know."""
+        connection = self.nodes.get(report.node)
+        if connection is not None and connection.open:
+            connection.report = report
 
     def end_all(self) -> None:
         """End every stream in an orderly way, before the server stops."""

@@ -46,7 +46,18 @@ def handlers(hub: Hub) -> list[grpc.GenericRpcHandler]:
         if sotw:
             methods[sotw] = _method(hub, SotwStream, _SOTW_REQUEST, type_url)
         result.append(grpc.method_handlers_generic_handler(service, methods))
-    return result
+    return [*result, grpc.method_handlers_generic_handler("midstream.status.v1.Reports", {"Tell": _reports(hub)})]
+
+
+def _reports(hub: Hub) -> grpc.RpcMethodHandler:
+    async def tell(requests: AsyncIterator, context: grpc.aio.ServicerContext):
+        async for report in requests:
+            hub.told(report)
+        return message("midstream.status.v1.Reported")()
+
+    decode = message("midstream.status.v1.Report").FromString
+    encode = message("midstream.status.v1.Reported").SerializeToString
+    return grpc.stream_unary_rpc_method_handler(tell, request_deserializer=decode, response_serializer=encode)
 
 
 def _method(hub: Hub, machine: type[ServerStream], request: str, type_url: str) -> grpc.RpcMethodHandler:

@@ -82,6 +82,8 @@ pub struct Set {
     pub redis_routes: Named<redis::v1::RedisRoutes>,
     /// Where a share of commands goes, too.
     pub redis_mirrors: Named<redis::v1::RedisMirror>,
+    /// Which keys are on their way to another back end.
+    pub redis_migrations: Named<redis::v1::RedisMigration>,
     /// Whose hot and big keys are listed.
     pub redis_key_stats: Named<redis::v1::RedisKeyStats>,
     /// Kafka back ends.
@@ -123,6 +125,7 @@ impl Set {
             types::REDIS_ROUTES => put(&mut self.redis_routes, types::REDIS_ROUTES, raw),
             types::REDIS_KEY_STATS => put(&mut self.redis_key_stats, types::REDIS_KEY_STATS, raw),
             types::REDIS_MIRROR => put(&mut self.redis_mirrors, types::REDIS_MIRROR, raw),
+            types::REDIS_MIGRATION => put(&mut self.redis_migrations, types::REDIS_MIGRATION, raw),
             types::KAFKA_CLUSTER => put(&mut self.kafka_clusters, types::KAFKA_CLUSTER, raw),
             types::KAFKA_VIRTUAL_CLUSTER => put(&mut self.kafka_virtual_clusters, types::KAFKA_VIRTUAL_CLUSTER, raw),
             types::ACCESS_POLICY => put(&mut self.access_policies, types::ACCESS_POLICY, raw),

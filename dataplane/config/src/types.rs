@@ -20,6 +20,8 @@ pub const REDIS_ROUTES: &str = "type.googleapis.com/midstream.redis.v1.RedisRout
 pub const REDIS_KEY_STATS: &str = "type.googleapis.com/midstream.redis.v1.RedisKeyStats";
 /// midstream.redis.v1.RedisMirror
 pub const REDIS_MIRROR: &str = "type.googleapis.com/midstream.redis.v1.RedisMirror";
+/// midstream.redis.v1.RedisMigration
+pub const REDIS_MIGRATION: &str = "type.googleapis.com/midstream.redis.v1.RedisMigration";
 /// midstream.kafka.v1.KafkaCluster
 pub const KAFKA_CLUSTER: &str = "type.googleapis.com/midstream.kafka.v1.KafkaCluster";
 /// midstream.kafka.v1.KafkaVirtualCluster

@@ -15,6 +15,7 @@ const TYPES: [&str; 16] = [
     types::REDIS_ROUTES,
     types::REDIS_MIRROR,
     types::REDIS_KEY_STATS,
+    types::REDIS_MIGRATION,
     types::KAFKA_CLUSTER,
     types::KAFKA_VIRTUAL_CLUSTER,
     types::ACCESS_POLICY,

@@ -68,7 +68,7 @@ fn measure(name: &str, routes: Option<Routes>) {
     let cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
     let routes = routes.map(Arc::new);
     let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes, key_stats: None, mirror: None };
-    let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)] };
+    let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)], migrations: vec![] };
     let mut io = Buffers::default();
     let mut redis = Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() });
     redis.configure(&mut io, Arc::new(conf));

@@ -50,6 +50,11 @@ impl Queued {
         self.order.len() as u32
     }
 
+    /// The commands, slot by slot.
+    pub fn commands(&self) -> Vec<u8> {
+        self.parts.iter().flat_map(|part| part.queued.iter().copied()).collect()
+    }
+
     /// Whether it goes to several slots.
     pub fn is_several(&self) -> bool {
         self.parts.len() > 1

@@ -34,6 +34,8 @@ pub(crate) enum Wait {
     Delay,
     /// CLIENT PAUSE is in force.
     Paused,
+    /// It writes what is between two stages of a migration; the filters have had their say.
+    Fence,
     /// It was delayed or paused; the filters have had their say.
     Delayed,
 }
@@ -183,7 +185,7 @@ impl Client {
         waiting >= limits::MAX_IN_FLIGHT
             || self.ring.unsettled
             || self.errand.is_some()
-            || matches!(self.wait, Wait::Barrier | Wait::Delay | Wait::Paused)
+            || matches!(self.wait, Wait::Barrier | Wait::Delay | Wait::Paused | Wait::Fence)
             || (waiting > 0 && self.wait == Wait::Ring)
             || (waiting > 0 && waiting as u64 * u64::from(self.estimate) > limits::MAX_OUTSTANDING)
     }

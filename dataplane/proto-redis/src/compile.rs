@@ -8,6 +8,7 @@ use crate::conf::{
 };
 use crate::key_stats::KeyStatsConf;
 use crate::limits;
+use crate::migration::compile as migrations;
 use crate::mirror::MirrorConf;
 use crate::near::Tracking;
 use config::proto::midstream::core::v1::downstream_tls::Mode;
@@ -42,10 +43,13 @@ pub fn compile(context: &Context<'_>) -> Compiled {
             Err(invalid) => refusals.push(entry.refuse(invalid)),
         }
     }
+    let (migrating, refused) = migrations::compile(context, &usable);
+    refusals.extend(refused);
+    migrations::settle_reads(&migrating, &mut conf.clusters);
     for of in &listeners {
         match listener(context, of, &usable) {
             Ok((mut listener, bind)) => {
-                listener.routes = routes.remove(&of.entry.name);
+                (listener.cluster, listener.routes) = migrations::serve(&migrating, &listener.cluster, routes.remove(&of.entry.name));
                 listener.key_stats = key_stats(context, &of.entry.name);
                 listener.mirror = mirrors.iter().find(|(entry, _)| names(&entry.value.listeners, &of.entry.name)).map(|(_, mirror)| mirror.clone());
                 conf.listeners.push(Arc::new(listener));
@@ -54,6 +58,7 @@ pub fn compile(context: &Context<'_>) -> Compiled {
             Err(invalid) => refusals.push(of.entry.refuse(invalid)),
         }
     }
+    conf.migrations = migrating;
     Compiled { conf: Arc::new(conf), binds, refusals }
 }
 

@@ -3,6 +3,7 @@
 use crate::discovery::Discovery;
 use crate::key_stats::KeyStatsConf;
 use crate::limits;
+use crate::migration::MigrationConf;
 use crate::mirror::MirrorConf;
 use crate::near::Tracking;
 use crate::routes::Routes;
@@ -17,6 +18,8 @@ pub struct Conf {
     pub listeners: Vec<Arc<ListenerConf>>,
     /// By name, each once.
     pub clusters: Vec<Arc<ClusterConf>>,
+    /// By name, each once.
+    pub migrations: Vec<Arc<MigrationConf>>,
 }
 
 /// One Listener.

@@ -35,7 +35,9 @@ impl Redis {
         self.configure_key_stats();
         self.configure_mirrors();
         self.has_routes = self.listeners.iter().flatten().any(|listener| listener.conf.routes.is_some());
+        self.follow_switches(io, conf);
         self.drop_what_is_gone(io, conf);
+        self.configure_migrations(io, conf);
         for cluster in 0..self.clusters.len() {
             self.refresh(io, cluster);
             self.arm_watch(io, cluster);

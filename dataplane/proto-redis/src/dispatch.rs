@@ -91,9 +91,18 @@ impl Redis {
         step
     }
 
-    /// To its route's back end, where listeners have routes.
+    /// On its way, unless what it writes is on the way to another back end.
     #[inline]
     fn go(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
+        if self.has_migrations && (command.writes != Writes::Nothing || command.action == Action::MayBlock) {
+            return self.go_migrating(io, key, frame, command);
+        }
+        self.go_on(io, key, frame, command)
+    }
+
+    /// To its route's back end, where listeners have routes.
+    #[inline]
+    pub(crate) fn go_on(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
         if self.has_routes { self.route(io, key, frame, command) } else { self.act(io, key, frame, command) }
     }
 
@@ -301,6 +310,9 @@ impl Redis {
         }
         let caching = client.tracking.as_ref().map_or(Caching::AsItIs, |tracking| tracking.caching);
         let deadline = self.deadline(cluster, now);
+        if self.has_migrations {
+            self.note_command(key, seq);
+        }
         let pending = Pending {
             owner: Owner::Client(key, seq),
             to,

@@ -145,6 +145,11 @@ pub(crate) trait Errand: Debug {
         )
     }
 
+    /// The keys to one of which something is to come; none: it waits for nothing.
+    fn waits_for(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// How CLIENT UNBLOCK ends it; `None`: it waits for nothing. `error`: with one.
     fn unblock(&mut self, _error: bool) -> Option<Vec<u8>> {
         None
@@ -160,6 +165,23 @@ pub(crate) struct Running {
     pausing: bool,
     /// What it ends with instead of the next pause: CLIENT UNBLOCK came in the middle of a round, which may just have got something.
     unblocked: Option<Vec<u8>>,
+}
+
+impl Running {
+    /// The place of its command in the client's ring.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Whether it waits for something to come, with nothing under way.
+    pub fn is_waiting(&self) -> bool {
+        self.pausing && !self.errand.waits_for().is_empty()
+    }
+
+    /// See [`Errand::waits_for`].
+    pub fn waits_for(&self) -> Vec<Vec<u8>> {
+        self.errand.waits_for()
+    }
 }
 
 impl Redis {
@@ -200,7 +222,9 @@ impl Redis {
 
     /// A pause is over.
     pub(crate) fn errand_timer(&mut self, io: &mut dyn Io, key: Key) {
-        if let Some(running) = self.clients.get_mut(key).and_then(|client| client.errand.as_mut())
+        if self.has_migrations && self.is_errand_fenced(key) {
+            io.arm(key, TIMER_ERRAND, io.now() + LOOK_AGAIN);
+        } else if let Some(running) = self.clients.get_mut(key).and_then(|client| client.errand.as_mut())
             && std::mem::take(&mut running.pausing)
         {
             self.advance_errand(io, key, &[]);

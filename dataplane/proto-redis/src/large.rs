@@ -130,7 +130,9 @@ impl Redis {
         let is_free = client.lease.is_none() && client.tracking.is_none() && client.subscriptions.is_none() && !client.transaction.is_open();
         let is_renamed = listener.conf.routes.as_ref().is_some_and(|routes| routes.get(routes.find(head.word(1))).rewrite.is_some());
         let is_blind = listener.mirror.is_none() && !(is_renamed && tells(command) != Tells::Nothing);
-        (is_plain && is_free && is_blind && !command.is_script).then_some(command)
+        // What is on its way to another back end is copied there whole.
+        let moves = self.has_migrations && is_plain && self.is_migrating(key, head.word(1));
+        (is_plain && is_free && is_blind && !moves && !command.is_script).then_some(command)
     }
 
     fn hold_large(&mut self, io: &mut dyn Io, key: Key, large: Large) -> Course {

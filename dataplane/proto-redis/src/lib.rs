@@ -15,6 +15,7 @@
 //! * [`ring`], [`merge`]: replies in the order of requests; the parts of a split command as one.
 //! * [`pipe`], [`cluster`], [`topology`]: connections, nodes, slots.
 //! * [`large`], [`lane`], [`heavy`]: values that are never held whole, in both directions.
+//! * [`migration`]: keys on their way from one back end to another.
 //! * [`near`]: replies that are kept here until their keys change.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -61,6 +62,7 @@ mod login;
 mod machine;
 pub mod merge;
 mod meters;
+pub mod migration;
 pub mod mirror;
 mod monitor;
 mod near;

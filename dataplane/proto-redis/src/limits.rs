@@ -135,3 +135,15 @@ pub const MAX_PAUSE: wire::Nanos = 3600 * wire::SECONDS;
 
 /// Elements of a SORT by patterns, and what is looked up for them: each is a command of its own to some node.
 pub const MAX_SORTED: usize = 16 * 1024;
+
+/// Keys of a migration that one worker has still to copy, and the bytes of their names. Beyond it they are counted as lost, and the backfill
+/// has to run again.
+pub const MAX_DIRTY: usize = 100_000;
+/// See [`MAX_DIRTY`].
+pub const MAX_DIRTY_BYTES: usize = 64 * 1024 * 1024;
+/// Keys that one worker copies at the same time: more than a node answers in a round trip of a data centre.
+pub const MAX_COPYING: usize = 64;
+/// One value that is copied: RESTORE of it is a word of a command, as long as clients' own may be ([`MAX_WORD`]).
+pub const MAX_COPY: usize = 2 * MAX_WORD as usize;
+/// Values that are being copied, as far as they are here.
+pub const MAX_COPIED: usize = 96 * 1024 * 1024;

@@ -9,6 +9,7 @@ use crate::heavy::{HEAVY, Heavy};
 use crate::inquiry::{self, Inquiry};
 use crate::listener::Listener;
 use crate::meters::ListenerMeters;
+use crate::migration::{Migrations, TIMER_FENCE};
 use crate::mirror::Twins;
 use crate::monitor::Watchers;
 use crate::near::{Flights, Mark};
@@ -54,6 +55,10 @@ pub struct Redis {
     pub(crate) has_routes: bool,
     /// Whether any listener has a mirror.
     pub(crate) has_mirrors: bool,
+    /// Whether keys of any back end are on their way to another.
+    pub(crate) has_migrations: bool,
+    /// What is to be copied there.
+    pub(crate) migrations: Migrations,
     /// Commands whose two replies are awaited.
     pub(crate) twins: Twins,
     /// The size of a command or reply from which on some listener lists its key; none does where it is the largest number.
@@ -110,6 +115,8 @@ impl Redis {
             part: Vec::new(),
             has_routes: false,
             has_mirrors: false,
+            has_migrations: false,
+            migrations: Migrations::default(),
             twins: Twins::default(),
             big_from: usize::MAX,
             weigh_from: HEAVY,
@@ -149,7 +156,11 @@ impl Redis {
         let now = io.now();
         client.learn(bytes.len(), last);
         client.ring.fill(seq, bytes, last, io.out(key), now, &listener.meters.seconds);
-        if last && client.needs_attention() {
+        let needs_attention = last && client.needs_attention();
+        if last && self.has_migrations {
+            self.write_answered(io, key);
+        }
+        if needs_attention {
             self.after_answer(io, key);
         }
     }
@@ -228,6 +239,7 @@ impl Redis {
                 self.untrack(io, *tracking);
             }
             self.forget_twins(&client.mirrored);
+            self.forget_notes(io, key);
         }
     }
 
@@ -275,6 +287,7 @@ impl Protocol for Redis {
         match (event, side) {
             (Event::Timer(timer), _) if key == Key::NONE => self.timer(io, timer),
             (Event::Timer(TIMER_REHOME), Side::Client) => self.rehome(io, key),
+            (Event::Timer(TIMER_FENCE), Side::Client) => self.fence_over(io, key),
             (Event::Timer(TIMER_ERRAND), Side::Client) => self.errand_timer(io, key),
             (Event::Timer(_), Side::Client) => self.delay_over(io, key),
             (Event::HalfClosed, Side::Client) => {

@@ -62,6 +62,8 @@ pub enum Owner {
     Tracks(Key),
     /// Whoever compares: a command's copy, by its number.
     Mirror(u32),
+    /// A key's copy to the back end it goes to, by its number.
+    Copy(u32),
     /// Nobody: ASKING, UNWATCH on behalf of a client that is gone.
     Nobody,
 }

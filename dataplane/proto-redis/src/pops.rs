@@ -16,6 +16,7 @@ pub(crate) struct Pops {
     /// The command for the keys of each slot, in order.
     tries: Vec<(u16, Vec<u8>)>,
     next: usize,
+    keys: Vec<Vec<u8>>,
     /// How a command that blocks waits; `None`: it does not.
     patience: Option<Patience>,
     resp: u8,
@@ -48,7 +49,8 @@ impl Pops {
         let timeout = timeout_of(row, frame).unwrap_or_default();
         // A timeout that is none is refused by the server, at the first try.
         let patience = row.has("blocking").then(|| Patience::seconds(frame, timeout).unwrap_or_else(|_| Patience::new(1)));
-        Pops { tries: tries.collect(), next: 0, patience, resp: 2 }
+        let keys = keys.iter().map(|index| frame.word(*index as usize).to_vec()).collect();
+        Pops { tries: tries.collect(), next: 0, keys, patience, resp: 2 }
     }
 
     fn attempt(&mut self) -> Next {
@@ -80,6 +82,10 @@ impl Errand for Pops {
         }
         self.next = 0;
         self.patience.as_mut().and_then(|patience| patience.pause(round.now)).unwrap_or_else(|| Next::Answer(round.null_array()))
+    }
+
+    fn waits_for(&self) -> Vec<Vec<u8>> {
+        self.keys.clone()
     }
 
     fn unblock(&mut self, error: bool) -> Option<Vec<u8>> {

@@ -230,6 +230,10 @@ impl Errand for Renaming {
         self.inner.too_large(limit)
     }
 
+    fn waits_for(&self) -> Vec<Vec<u8>> {
+        if self.tells == Tells::Errors { Vec::new() } else { self.names.iter().map(|(behind, _)| behind.clone()).collect() }
+    }
+
     fn unblock(&mut self, error: bool) -> Option<Vec<u8>> {
         self.inner.unblock(error)
     }

@@ -92,6 +92,7 @@ impl Redis {
                 pipe.drop_front();
             }
             Owner::Mirror(number) => self.mirror_answer(io, key, number, piece, done),
+            Owner::Copy(number) => self.copy_answer(io, key, number, piece, done),
             Owner::Position if done => self.told_position(key, piece),
             Owner::Tracks(client) if done => {
                 pipe.drop_front();
@@ -224,7 +225,7 @@ impl Redis {
         let error = if queue_error.is_empty() { error } else { &queue_error };
         let asks = asks(error);
         if asks == Asks::Nothing {
-            return false;
+            return pending.leased && self.has_migrations && self.take_to_fence(io, key, pending, error);
         }
         if asks == Asks::Script {
             return self.load_script(io, key, pending);

@@ -34,6 +34,10 @@ impl Redis {
                     self.mirror_failed(number);
                     self.refresh(io, cluster);
                 }
+                Owner::Copy(number) => {
+                    self.copy_failed(io, number, true, false);
+                    self.refresh(io, cluster);
+                }
                 _ => {}
             }
             if let (Owner::Position, To::Node(node)) = (pending.owner, pending.to) {
@@ -129,6 +133,7 @@ impl Redis {
             Reason::Paced if client.lease.is_none() && client.ring.is_front(seq) => Turn::Paced,
             Reason::Paced => Turn::NotYet,
             _ if now >= pending.deadline => Turn::Over,
+            _ if self.has_migrations && self.is_fenced(key, seq, pending.leased) => Turn::NotYet,
             _ if parked.due > now || !client.ring.may_retry(seq) || self.is_down(parked.cluster, pending.to, now) => Turn::NotYet,
             _ => Turn::Now,
         }
@@ -166,6 +171,12 @@ impl Redis {
         }
     }
 
+    /// One command that a client waits for goes to another back end.
+    pub(crate) fn move_retry(&mut self, io: &mut dyn Io, key: Key, seq: u64, cluster: usize) {
+        let Some((_, parked)) = self.take_retry(key, seq) else { return };
+        self.park(io, cluster, &parked.bytes, parked.pending, 0, parked.reason);
+    }
+
     /// Whether trying now is in vain.
     fn is_down(&self, cluster: usize, to: To, now: Nanos) -> bool {
         let Some(Some(known)) = self.clusters.get(cluster) else { return false };
@@ -180,6 +191,9 @@ impl Redis {
 
     /// The time is over: the client gets the error that says why.
     pub(crate) fn give_up(&mut self, io: &mut dyn Io, cluster: usize, pending: Pending, reason: &Reason) {
+        if let Owner::Copy(number) = pending.owner {
+            return self.copy_failed(io, number, false, false);
+        }
         let Owner::Client(client, seq) = pending.owner else { return };
         self.meters_of(client, |meters| meters.failed.add(1));
         if let Some(client) = self.clients.get_mut(client).filter(|client| pending.leased && client.wait == Wait::Barrier) {

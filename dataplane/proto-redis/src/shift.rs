@@ -174,6 +174,10 @@ impl Errand for Shift {
         }
     }
 
+    fn waits_for(&self) -> Vec<Vec<u8>> {
+        if self.blocks { vec![self.source.clone(), self.destination.clone()] } else { Vec::new() }
+    }
+
     fn unblock(&mut self, error: bool) -> Option<Vec<u8>> {
         self.blocks.then(|| unblocked(self.resp, error))
     }

@@ -154,6 +154,10 @@ impl Errand for Streams {
         }
     }
 
+    fn waits_for(&self) -> Vec<Vec<u8>> {
+        self.streams.iter().map(|(key, _)| key.clone()).collect()
+    }
+
     fn unblock(&mut self, error: bool) -> Option<Vec<u8>> {
         self.patience.as_ref().map(|_| unblocked(self.resp, error))
     }

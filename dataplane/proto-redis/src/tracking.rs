@@ -47,6 +47,11 @@ impl Tracking {
     pub fn of_errand(&self) -> Caching {
         if self.options.opt_in { Caching::Yes } else { Caching::AsItIs }
     }
+
+    /// On which it is told.
+    pub fn connections(&self) -> impl Iterator<Item = Key> {
+        self.pipes.iter().map(|(.., pipe)| *pipe)
+    }
 }
 
 impl Redis {

@@ -52,6 +52,11 @@ impl Transaction {
         self.open.then_some(self.queued.len())
     }
 
+    /// What is queued, as clients' commands with the back end's names of keys.
+    pub fn queued_bytes(&self) -> Vec<u8> {
+        self.queued.commands()
+    }
+
     /// Whether keys are watched.
     pub fn is_watching(&self) -> bool {
         self.watched.is_some()

@@ -21,10 +21,11 @@ pub(crate) const TICK: Nanos = 50 * MILLIS;
 const ONE_MORE: Nanos = SECONDS;
 
 /// Timers of `Key::NONE`: of each back end.
-pub(crate) const TIMERS: u32 = 3;
+pub(crate) const TIMERS: u32 = 4;
 pub(crate) const TIMER_TICK: u32 = 0;
 pub(crate) const TIMER_REFRESH: u32 = 1;
 pub(crate) const TIMER_WATCH: u32 = 2;
+pub(crate) const TIMER_COPY: u32 = 3;
 
 impl Redis {
     /// Sends a command to where it belongs, or parks it.
@@ -165,9 +166,13 @@ impl Redis {
 
     /// A request whose connection is gone.
     fn orphan(&mut self, io: &mut dyn Io, pipe: &Pipe, pending: Pending, bytes: &[u8], why: &str) {
+        if let (true, State::Ready, Owner::Client(client, _)) = (self.has_migrations, pipe.state, pending.owner) {
+            self.doubt_notes(client);
+        }
         match pending.owner {
             Owner::Topology => self.topology_failed(io, pipe.cluster),
             Owner::Mirror(number) => self.mirror_failed(number),
+            Owner::Copy(number) => self.copy_failed(io, number, true, pipe.state == State::Ready),
             Owner::Position => self.no_position(pipe.cluster, pipe.node),
             Owner::Login | Owner::Near(_) | Owner::Tracks(_) | Owner::Identity | Owner::Nobody | Owner::TopologyPart => {}
             Owner::Client(..) if pending.leased => self.orphan_of_lease(io, pending, bytes, pipe, why),

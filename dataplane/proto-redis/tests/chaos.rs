@@ -156,7 +156,7 @@ fn story(seed: u64) {
     conf.retry_deadline = 1000 * SECONDS;
     let listener =
         ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None, key_stats: None, mirror: None };
-    let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(conf)] };
+    let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(conf)], migrations: vec![] };
     let mut sim = Sim::new(Box::new(Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() })), Arc::new(conf));
     let mut cluster = Cluster::default();
     let mut counters: Vec<Counter> = (0..4)

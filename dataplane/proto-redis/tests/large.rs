@@ -49,7 +49,7 @@ impl Scene {
         let mut cluster = ClusterConf::new("cache", &[("127.0.0.1", 7001)]);
         cluster.retry_deadline = SECONDS;
         let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain, routes, key_stats: None, mirror: None };
-        let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)] };
+        let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(cluster)], migrations: vec![] };
         let mut sim = Sim::new(Box::new(Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() })), Arc::new(conf));
         let shared = sim.dials()[0];
         sim.accept(shared);

@@ -65,7 +65,7 @@ fn worker(with: &str) -> Sim {
     let mut clusters = vec![Arc::new(cluster)];
     clusters.extend(routes.is_some().then(|| Arc::new(other)));
     let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users, chain, routes, key_stats: None, mirror: None };
-    let conf = Conf { listeners: vec![Arc::new(listener)], clusters };
+    let conf = Conf { listeners: vec![Arc::new(listener)], clusters, migrations: vec![] };
     let machine = Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() });
     Sim::new(Box::new(machine), Arc::new(conf))
 }

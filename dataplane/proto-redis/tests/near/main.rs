@@ -118,7 +118,7 @@ fn story(seed: u64, tracking: Tracking, registry: &Arc<Registry>) -> usize {
     conf.near = Some(NearConf { prefixes: vec![b"near:"[..].into()], tracking, max_bytes: 100_000, max_entry_bytes: 1000, max_age: 2 * SECONDS });
     let listener =
         ListenerConf { name: "cache".into(), cluster: "cache".into(), users: vec![], chain: None, routes: None, key_stats: None, mirror: None };
-    let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(conf)] };
+    let conf = Conf { listeners: vec![Arc::new(listener)], clusters: vec![Arc::new(conf)], migrations: vec![] };
     let worker = Worker { index: 0, count: 1, metrics: Arc::clone(registry) };
     let mut sim = Sim::new(Box::new(Redis::new(worker)), Arc::new(conf));
     let keys = (0..KEYS).map(|_| History { events: vec![None], ..History::default() }).collect();
