@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use proto_redis::migration::{MigrationConf, Stage};
 use proto_redis::routes::{Route, Routes};
 use proto_redis::{ClusterConf, Conf, Credentials, From, ListenerConf, Reads, Redis, Sentinel, User};
 use std::path::Path;
@@ -63,9 +64,14 @@ fn worker(with: &str) -> Sim {
         Arc::new(Routes::new(routes, &cluster.name))
     });
     let mut clusters = vec![Arc::new(cluster)];
-    clusters.extend(routes.is_some().then(|| Arc::new(other)));
+    let stage = [("dual-write", Stage::DualWrite), ("fence", Stage::Fence)].into_iter().find(|(word, _)| with.contains(word));
+    let migrations = stage.map(|(_, stage)| {
+        let prefixes = vec![b"m:".to_vec()];
+        Arc::new(MigrationConf { name: "next".into(), from: "cache".into(), to: "other".into(), prefixes, stage, epoch: 1 })
+    });
+    clusters.extend((routes.is_some() || migrations.is_some()).then(|| Arc::new(other)));
     let listener = ListenerConf { name: "cache".into(), cluster: "cache".into(), users, chain, routes, key_stats: None, mirror: None };
-    let conf = Conf { listeners: vec![Arc::new(listener)], clusters, migrations: vec![] };
+    let conf = Conf { listeners: vec![Arc::new(listener)], clusters, migrations: migrations.into_iter().collect() };
     let machine = Redis::new(Worker { index: 0, count: 1, metrics: Arc::default() });
     Sim::new(Box::new(machine), Arc::new(conf))
 }

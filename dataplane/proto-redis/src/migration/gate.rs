@@ -43,7 +43,7 @@ impl Redis {
             return self.go_on(io, key, frame, command);
         }
         if let Some(migration) = self.migrations.holding(&touched) {
-            return self.hold_write(io, key, migration);
+            return self.hold_write(io, key, command, migration);
         }
         if self.migrations.held.remove(&key).is_some() {
             io.disarm(key, TIMER_FENCE);
@@ -145,7 +145,7 @@ impl Redis {
     }
 
     /// Leaves a write for later. Its client waits, for as long as for a node.
-    fn hold_write(&mut self, io: &mut dyn Io, key: Key, migration: usize) -> Step {
+    fn hold_write(&mut self, io: &mut dyn Io, key: Key, command: &Command, migration: usize) -> Step {
         let Some(migration) = self.migrations.all.get(migration) else { return Step::Taken };
         let (now, name, serving) = (io.now(), Arc::clone(&migration.conf.name), migration.serving);
         let deadline = self.deadline(serving, now);
@@ -157,6 +157,9 @@ impl Redis {
                 "TRYAGAIN midstream: RedisMigration/{name} goes from one stage to the next, for which writes wait, and {patience} s \
                  (retryDeadline of the RedisCluster) are over; nothing was written; is `midstream migrate` still at work?"
             );
+            if command.name == "exec" {
+                self.unwatch(io, key);
+            }
             self.fail(io, key, &error);
             return Step::Taken;
         }
