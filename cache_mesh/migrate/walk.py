@@ -17,14 +17,16 @@ from typing import Any
 from cache_mesh.migrate.servers import Cluster, Failed, Place
 from cache_mesh.migrate.values import Value, content, is_same, read, surely_differs
 
-SCAN_COUNT = 500
+SCAN_COUNT = 100
 # Keys that are read together: with values of 10 KB, a megabyte from each side.
 BATCH = 50
 # A key that is written all the time is put again so often before it is left to the next walk.
 PUTS = 50
-# What a sidecar copies is at the other side within milliseconds; a difference that stays so long is one.
-LOOKS = 10
-LOOK_AGAIN_S = 0.1
+# What a sidecar copies is at the other side within milliseconds: a difference that lasts so long, while the source does not change, is one.
+LASTS_S = 1.0
+LOOK_AGAIN_S = 0.02
+# A key that changes at the source all the time is looked at so long.
+BUSY_S = 10.0
 SHOWN = 20
 # What sidecars keep in a cluster for a moment (claims of elements that move between slots); it means nothing in another.
 OURS = b"midstream:{"
@@ -153,19 +155,28 @@ class Walk:
             self.result.differs(key, "is written so often that it could not be copied; the walk has to be repeated")
 
     async def _difference(self, key: bytes) -> str:
-        """How a key differs, if that is not because its copy is on its way."""
-        how = ""
-        for look in range(LOOKS):
-            if look:
-                await asyncio.sleep(LOOK_AGAIN_S)
-            # Read at the source before and after: what changed meanwhile says nothing.
-            (before,) = await read(self._source, [key])
-            (there,) = await read(self._target, [key])
-            how = surely_differs(before, there)
-            if is_same(before, there) or (not how and await self._holds_same(key)):
+        """How a key differs, if that lasts: what was just written is being copied."""
+        began = since = time.monotonic()
+        last: Value | None = None
+        seen: set[Value] = set()
+        while True:
+            (before,), (there,) = await read(self._source, [key]), await read(self._target, [key])
+            (after,) = await read(self._source, [key])
+            if is_same(before, there) or is_same(after, there):
                 return ""
-            how = how or "has another value"
-        return how
+            how = surely_differs(after, there)
+            if not how and before == after and await self._holds_same(key):
+                return ""
+            now = time.monotonic()
+            seen.add(there)
+            if not before == after == last:
+                last, since = after, now
+            elif now - since >= LASTS_S:
+                return how or "has another value"
+            if now - began >= BUSY_S:
+                # It is written all the time; if the other side follows, it is copied each time, and the last time too.
+                return "" if len(seen) > 1 else "does not change as it does at the source"
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _holds_same(self, key: bytes) -> bool:
         here, there = await asyncio.gather(content(self._source, key), content(self._target, key))

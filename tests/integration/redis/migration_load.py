@@ -87,8 +87,8 @@ class Kinds(Loop):
 def loops(connect: Callable[[], redis.Redis], others: Callable[[], redis.Redis]) -> list[Loop]:
     """`connect` goes to both sidecars in turn, `others` the other way round."""
     return [
-        *(Kinds(f"kinds{number}", others()) for number in range(3)),
-        *(Sets(f"set{writer}", [str(tag) for tag in range(writer, 100, 2)]) for writer in range(2)),
+        *(Kinds(f"kinds{number}", others()) for number in range(2)),
+        Sets("set", [str(tag) for tag in range(100)]),
         Increments("count"),
         Batches("spread"),
         Batches("same", tag="batch"),

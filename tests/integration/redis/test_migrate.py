@@ -25,12 +25,12 @@ OBJECTS = """
 apiVersion: midstream/v1
 kind: RedisCluster
 metadata: {{name: old}}
-spec: {{nodes: {old}}}
+spec: {{nodes: {old}, retryDeadline: 60s}}
 ---
 apiVersion: midstream/v1
 kind: RedisCluster
 metadata: {{name: new}}
-spec: {{nodes: ["{new}"], mode: single}}
+spec: {{nodes: ["{new}"], mode: single, retryDeadline: 60s}}
 ---
 apiVersion: midstream/v1
 kind: Listener
@@ -44,7 +44,9 @@ spec: {{address: "127.0.0.1:{two}", protocol: redis, backend: old}}
 """
 
 
-KEYS = 2000
+KEYS = 1000
+# A slow machine is no reason to go back; clients wait for longer.
+PATIENT = ("--fence-seconds", "30")
 
 
 class Scene:
@@ -101,24 +103,27 @@ def scene(tmp_path: Path, redis_cluster: RedisCluster) -> Iterator[Scene]:
     new.kill()
 
 
+@pytest.mark.timeout(300)
 def test_there_and_back_and_there_again_under_load(scene: Scene) -> None:
     preload(scene.connect(), KEYS)
     both = loops(scene.connect, lambda: connect(scene.ports[1]))
+    for loop in both:
+        loop.pause_s = 0.02
     with Load(lambda: connect(scene.ports[0]), both) as load:
         load.goes_on(10)
         scene.migrate("start", "m", "--from", "old", "--to", "new")
-        killed = scene.begin("backfill", "m", "--rate", "500")
+        killed = scene.begin("backfill", "m", "--rate", "300")
         until("keys have been copied, and where it is is kept", lambda: walked(scene))
         killed.kill()
         assert killed.wait() == -signal.SIGKILL
         assert "have not been compared" in scene.migrate("cut-over", "m", code=1)
         assert "goes on where it was stopped" in scene.migrate("backfill", "m")
         scene.migrate("compare", "m", "--repair")
-        scene.migrate("cut-over", "m")
+        scene.migrate("cut-over", "m", *PATIENT)
         load.goes_on(10)
-        scene.migrate("roll-back", "m")
+        scene.migrate("roll-back", "m", *PATIENT)
         load.goes_on(10)
-        scene.migrate("cut-over", "m")
+        scene.migrate("cut-over", "m", *PATIENT)
         load.goes_on(10)
     assert load.errors == []
     assert load.wrong() == []
