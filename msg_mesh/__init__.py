@@ -14,6 +14,7 @@ def register(registry: Registry) -> None:
 
 
 def _objects(kinds: "Kinds") -> None:
-    from msg_mesh import kafka
+    from msg_mesh import kafka, records
 
     kafka.register(kinds)
+    records.register(kinds)

@@ -13,6 +13,7 @@ _OURS = (
     "midstream.redis.v1.RedisMigration",
     "midstream.kafka.v1.KafkaCluster",
     "midstream.kafka.v1.KafkaVirtualCluster",
+    "midstream.kafka.v1.KafkaRecordPolicy",
     "midstream.policy.v1.AccessPolicy",
     "midstream.policy.v1.RateLimit",
     "midstream.policy.v1.Fault",

@@ -90,6 +90,8 @@ pub struct Set {
     pub kafka_clusters: Named<kafka::v1::KafkaCluster>,
     /// Tenants on them.
     pub kafka_virtual_clusters: Named<kafka::v1::KafkaVirtualCluster>,
+    /// What is asked of records, and done with them.
+    pub kafka_record_policies: Named<kafka::v1::KafkaRecordPolicy>,
     /// Who may do what.
     pub access_policies: Named<policy::v1::AccessPolicy>,
     /// How often.
@@ -128,6 +130,7 @@ impl Set {
             types::REDIS_MIGRATION => put(&mut self.redis_migrations, types::REDIS_MIGRATION, raw),
             types::KAFKA_CLUSTER => put(&mut self.kafka_clusters, types::KAFKA_CLUSTER, raw),
             types::KAFKA_VIRTUAL_CLUSTER => put(&mut self.kafka_virtual_clusters, types::KAFKA_VIRTUAL_CLUSTER, raw),
+            types::KAFKA_RECORD_POLICY => put(&mut self.kafka_record_policies, types::KAFKA_RECORD_POLICY, raw),
             types::ACCESS_POLICY => put(&mut self.access_policies, types::ACCESS_POLICY, raw),
             types::RATE_LIMIT => put(&mut self.rate_limits, types::RATE_LIMIT, raw),
             types::FAULT => put(&mut self.faults, types::FAULT, raw),

@@ -2,6 +2,7 @@
 
 use crate::address::{Facade, NODE, Places};
 use crate::auth::{self, Auth, Credential};
+use crate::records::{Policies, RecordRules};
 use crate::virtual_cluster::{Tenants, VirtualCluster};
 use config::proto::midstream::core::v1::{UpstreamTls, downstream_tls};
 use config::proto::midstream::kafka::v1::{KafkaCluster, KafkaProxy};
@@ -42,6 +43,8 @@ pub struct Listener {
     pub chain: Option<Arc<dyn Chain>>,
     /// The tenant's names, where it leads to a virtual cluster.
     pub virtual_cluster: Option<Arc<VirtualCluster>>,
+    /// What looks into records.
+    pub records: Option<Arc<RecordRules>>,
 }
 
 impl Listener {
@@ -98,13 +101,15 @@ pub fn compile(context: &Context<'_>) -> Compiled {
         }
     }
     let tenants = Tenants::compile(context, &mut refusals);
+    let policies = Policies::compile(context, &mut refusals);
     let mut conf = KafkaConf::default();
     let mut binds = Vec::new();
     let mut taken: BTreeMap<Address, String> = BTreeMap::new();
     for one in &found {
         match listener(context, one, &backends, &tenants).and_then(|(listener, wanted)| claim(&mut taken, one, &wanted).map(|()| (listener, wanted)))
         {
-            Ok((listener, wanted)) => {
+            Ok((mut listener, wanted)) => {
+                listener.records = policies.of(&one.entry.name);
                 conf.listeners.insert(one.entry.name.clone(), Arc::new(listener));
                 binds.extend(wanted);
             }
@@ -166,6 +171,7 @@ fn listener(
         auth: auth::server(context, filter.authentication.as_ref(), backend.credentials.is_some())?,
         chain: context.chain(&one.entry.name),
         virtual_cluster: tenants.of(filter)?,
+        records: None,
     };
     Ok((listener, binds))
 }

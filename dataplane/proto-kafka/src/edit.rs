@@ -55,6 +55,24 @@ impl Mark {
         self.bytes(body).first().copied().unwrap_or(0)
     }
 
+    /// Marked records, without their length; null as empty.
+    pub fn records<'a>(&self, body: &'a [u8]) -> &'a [u8] {
+        if self.compact { self.text(body) } else { self.bytes(body).get(4..).unwrap_or_default() }
+    }
+
+    /// Replaces marked records.
+    pub fn with_records(&self, records: &[u8]) -> Splice {
+        let length = u32::try_from(records.len()).unwrap_or(u32::MAX - 1);
+        let mut with = Vec::with_capacity(records.len() + 5);
+        if self.compact {
+            codec::put_uvarint(&mut with, length.saturating_add(1));
+        } else {
+            with.extend(length.to_be_bytes());
+        }
+        with.extend_from_slice(records);
+        self.with(with)
+    }
+
     /// A marked integer of 2 or 4 bytes.
     pub fn int(&self, body: &[u8]) -> i32 {
         match *self.bytes(body) {
@@ -118,9 +136,13 @@ pub fn marks(program: u32, body: &[u8]) -> Result<Vec<Mark>, Malformed> {
             Step::Need => return Err(Malformed("ends before its fields do")),
             Step::Run(_) | Step::Tail => {}
             Step::Done => return Ok(marks),
-            Step::Seen(_) if marks.len() >= MAX_MARKS => return Err(Malformed("has more elements than 2,000,000")),
+            Step::Seen(_) | Step::Records(..) if marks.len() >= MAX_MARKS => return Err(Malformed("has more elements than 2,000,000")),
             Step::Seen(seen) => {
                 marks.push(Mark { interest: seen.interest, part: seen.part, at, len: seen.bytes.len(), compact: seen.compact });
+            }
+            Step::Records(n, compact) => {
+                let len = usize::try_from(n).unwrap_or(usize::MAX);
+                marks.push(Mark { interest: interest::RECORDS, part: Part::Value, at, len, compact });
             }
         }
     }

@@ -4,9 +4,11 @@
 use crate::directory::TopicId;
 use crate::edit::{Mark, Splice, apply, marks};
 use crate::frame::RequestHead;
+use crate::looked::{Look, POLICY_VIOLATION};
 use crate::mask::Masks;
 use crate::policy::{CLUSTER_AUTHORIZATION_FAILED, Park, Ruling, UNKNOWN_TOPIC_ID, code, is_maskable};
 use crate::requests::{Began, FETCH, PRODUCE, pending};
+use crate::responses::SHARE_FETCH;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::table::{Api, Shape};
@@ -79,11 +81,22 @@ impl Session {
             let what = format!("KafkaVirtualCluster/{} has no {}", cluster.name, request.api.name);
             return self.refuse(io, shared, request, CLUSTER_AUTHORIZATION_FAILED, &what, "not_in_virtual_cluster");
         }
-        if request.api.key == PRODUCE && cluster.is_none_or(|cluster| is_streamed(cluster, request.api, request.head.version)) {
-            return self.filtered_produce(io, shared, request, chain);
+        if request.api.key == PRODUCE {
+            let (is_virtual, is_streamed) =
+                (cluster.is_some(), cluster.is_none_or(|cluster| is_streamed(cluster, request.api, request.head.version)));
+            match self.look(shared, request).map_err(|error| self.broken_request(shared, Some(request.api), error))? {
+                Look::Need => return Ok(Began::Need(request.bytes.len() + 1)),
+                Look::Nowhere if chain.is_none() && !is_virtual => return self.pass_produce(io, shared, request),
+                Look::Nowhere | Look::TooLarge if is_streamed => return self.filtered_produce(io, shared, request, chain),
+                _ => {}
+            }
+        }
+        if request.api.key == SHARE_FETCH && self.looks_into(SHARE_FETCH) {
+            let what = "topics of this listener have lanes, which share groups do not keep to";
+            return self.refuse(io, shared, request, POLICY_VIOLATION, what, "share_fetch_of_lanes");
         }
         let names_topics = [interest::TOPIC, interest::TOPIC_ID, interest::RESOURCE_NAME];
-        let is_renamed = cluster.is_some() && support::is_renamed(request.shape.request);
+        let is_renamed = self.listener.virtual_cluster.is_some() && support::is_renamed(request.shape.request);
         if is_renamed || names_topics.iter().any(|interest| Shape::bears(request.shape.request, *interest)) {
             return self.filtered_whole(io, shared, request, chain);
         }
@@ -242,6 +255,7 @@ impl Session {
             opens_session = epoch.int(body) == 0 && denied.is_empty();
             splices.extend((!denied.is_empty()).then(|| epoch.with_int(SESSIONLESS)));
         }
+        let looked = self.look_into_request(shared, request, body, marks, &denied, &mut splices);
         let mut masks = Masks::default();
         for (mark, code, message, kind) in &denied {
             let Some(with) = mask(&mut masks, mark.interest, mark.bytes(body), mark.compact, *code, message) else {
@@ -258,14 +272,15 @@ impl Session {
             match virtual_cluster::request(&cluster, request.api, request.head.version, &sent) {
                 Ok(renamed) => {
                     (sent, pending.asked) = (renamed.body, renamed.asked);
-                    let size = u32::try_from(request.body - 4 + sent.len()).unwrap_or(u32::MAX);
-                    front[..4].copy_from_slice(&size.to_be_bytes());
                 }
                 Err(Refusal::Malformed(error)) => return Err(self.broken_request(shared, Some(request.api), error)),
                 Err(Refusal::Refused(code, message)) => return self.refuse(io, shared, request, code, &message, "not_in_virtual_cluster"),
             }
         }
         shared.meters(&self.listener.name).request(request.api.key, request.api.name);
+        let size = u32::try_from(request.body - 4 + sent.len()).unwrap_or(u32::MAX);
+        front[..4].copy_from_slice(&size.to_be_bytes());
+        pending.looked = looked.map(Box::new);
         pending.opens_session = opens_session;
         pending.masks = (!masks.is_empty()).then(|| Box::new(masks));
         pending.tapped = self.decided.take();

@@ -25,12 +25,14 @@ mod edit;
 mod endpoints;
 mod filtered;
 mod frame;
+mod looked;
 mod machine;
 mod mask;
 mod meters;
 mod policy;
 mod private;
 mod produce;
+pub mod records;
 mod relay;
 mod requests;
 mod responses;
@@ -76,4 +78,5 @@ pub mod fuzz {
     pub use crate::tables::interest;
     pub use crate::virtual_cluster::{Asked, Refusal, Stretch, request, response, support};
     pub use crate::walk::{Part, Seen, walk_whole};
+    pub use crc32c::crc32c as checksum;
 }

@@ -2,23 +2,26 @@
 
 use crate::conf::Listener;
 use crate::directory::TopicId;
+use crate::edit::text;
 use crate::filtered::{Named, Request, Rules, mask};
+use crate::looked::MAX_PRODUCE;
 use crate::mask::Masks;
 use crate::policy::{Ruling, UNKNOWN_TOPIC_ID};
+use crate::records::MESSAGE_TOO_LARGE;
 use crate::relay::Relay;
 use crate::requests::{Began, PRODUCE, pending};
 use crate::session::{Passing, Session};
 use crate::shared::Shared;
 use crate::tables::interest;
 use crate::virtual_cluster::Stretch;
-use crate::walk::{Malformed, Seen, Step, Walk};
+use crate::walk::{Malformed, Part, Seen, Step, Walk};
 use wire::{Fault, Io};
 
 impl Session {
     /// Produce: decided topic by topic while it passes; limits and faults by its first topic, before anything is sent.
     pub(crate) fn filtered_produce(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>, chain: Rules<'_>) -> Result<Began, Fault> {
         let survey = survey(request).map_err(|error| self.broken_request(shared, Some(request.api), error))?;
-        let Some((acks, interest, first)) = survey else { return Ok(Began::Need(request.bytes.len() + 1)) };
+        let Some(Survey { acks, interest, name: first, .. }) = survey else { return Ok(Began::Need(request.bytes.len() + 1)) };
         let ruling = match self.named(shared, chain, request.api, interest, first) {
             Some(Named::Unknown) if self.wait_for_names(io, shared, &TopicId::try_from(first).into_iter().collect::<Vec<_>>()) => {
                 return Ok(Began::Parked);
@@ -72,12 +75,16 @@ impl Session {
         seen: &Seen<'_>,
     ) -> Result<Option<Vec<u8>>, Malformed> {
         let Some(api) = crate::table::api(PRODUCE).filter(|_| matches!(seen.interest, interest::TOPIC | interest::TOPIC_ID)) else { return Ok(None) };
-        let name = if seen.interest == interest::TOPIC_ID { seen.bytes } else { crate::edit::text(seen.bytes, seen.compact) };
+        let name = if seen.interest == interest::TOPIC_ID { seen.bytes } else { text(seen.bytes, seen.compact) };
         let named = match all {
             Some((code, message, kind)) => Some(Named::Denied(*code, message.clone(), kind)),
             None => self.named(shared, listener.chain.as_deref(), api, seen.interest, name),
         };
         let (code, message, kind) = match named {
+            Some(Named::Passes(name)) if listener.records.as_ref().is_some_and(|rules| rules.is_produced(&name)) => {
+                let message = format!("the request exceeds the {MAX_PRODUCE} bytes that listener {} holds to look into records", listener.name);
+                (MESSAGE_TOO_LARGE, message, "record_policy")
+            }
             None | Some(Named::Passes(_)) => return Ok(None),
             Some(Named::Denied(code, message, kind)) => (code, message, kind),
             Some(Named::Unknown) => (UNKNOWN_TOPIC_ID, "the topic id is unknown".into(), "unknown_topic_id"),
@@ -87,25 +94,35 @@ impl Session {
     }
 }
 
-/// Acks and first topic of a Produce request: interest and bytes of its name, empty when there is none.
-type Survey<'a> = (i16, u8, &'a [u8]);
+/// The front of a Produce request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Survey<'a> {
+    pub acks: i16,
+    /// How many topics there are.
+    pub topics: u32,
+    /// How the first is named.
+    pub interest: u8,
+    /// Its name or id; empty when there is none.
+    pub name: &'a [u8],
+}
 
 /// Looks for the first topic; `None` when more bytes are needed.
-fn survey<'a>(request: &Request<'a>) -> Result<Option<Survey<'a>>, Malformed> {
+pub(crate) fn survey<'a>(request: &Request<'a>) -> Result<Option<Survey<'a>>, Malformed> {
     let mut walk = Walk::new(request.shape.request, request.body_len());
     let mut at = request.body;
-    let mut acks = 1;
+    let mut found = Survey { acks: 1, topics: 0, interest: interest::NONE, name: &[] };
     loop {
         match walk.step(request.bytes.get(at..).unwrap_or_default())? {
             Step::Need => return Ok(None),
-            Step::Run(n) => at = at.saturating_add(usize::try_from(n).unwrap_or(usize::MAX)),
+            Step::Run(n) | Step::Records(n, _) => at = at.saturating_add(usize::try_from(n).unwrap_or(usize::MAX)),
             Step::Tail => {}
-            Step::Done => return Ok(Some((acks, interest::NONE, &[]))),
+            Step::Done => return Ok(Some(found)),
             Step::Seen(seen) => {
-                match seen.interest {
-                    interest::ACKS => acks = seen.bytes.try_into().map(i16::from_be_bytes).unwrap_or(1),
-                    interest::TOPIC => return Ok(Some((acks, seen.interest, crate::edit::text(seen.bytes, seen.compact)))),
-                    interest::TOPIC_ID => return Ok(Some((acks, seen.interest, seen.bytes))),
+                match (seen.interest, seen.part) {
+                    (interest::ACKS, _) => found.acks = seen.bytes.try_into().map(i16::from_be_bytes).unwrap_or(1),
+                    (interest::TOPICS, Part::Count) => found.topics = seen.count(),
+                    (interest::TOPIC, _) => return Ok(Some(Survey { interest: seen.interest, name: text(seen.bytes, seen.compact), ..found })),
+                    (interest::TOPIC_ID, _) => return Ok(Some(Survey { interest: seen.interest, name: seen.bytes, ..found })),
                     _ => {}
                 }
                 at += seen.bytes.len();

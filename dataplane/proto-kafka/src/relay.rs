@@ -84,7 +84,7 @@ impl Relay {
                     io.out(self.to).extend_from_slice(&bytes[copied..at]);
                     return Ok((at, Ran::Need(bytes.len() - at + 1)));
                 }
-                Step::Run(n) => self.rest = n,
+                Step::Run(n) | Step::Records(n, _) => self.rest = n,
                 Step::Tail => self.in_tail = true,
                 Step::Done => self.walk = None,
                 Step::Seen(seen) => {

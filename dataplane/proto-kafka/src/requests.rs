@@ -90,16 +90,22 @@ impl Session {
         match api.key {
             SASL_HANDSHAKE | SASL_AUTHENTICATE => self.sasl_request(io, shared, &Request { head, api, shape, bytes, body }),
             API_VERSIONS => Ok(self.pass(io, shared, head, api, bytes, true)),
-            _ if self.listener.chain.is_some() || self.listener.virtual_cluster.is_some() => {
+            _ if self.listener.chain.is_some() || self.listener.virtual_cluster.is_some() || self.looks_into(api.key) => {
                 let chain = self.listener.chain.clone();
                 self.filtered(io, shared, &Request { head, api, shape, bytes, body }, chain.as_deref())
             }
-            PRODUCE => match acks(shape, head, &bytes[body..], body) {
-                Ok(None) => Ok(Began::Need(bytes.len() + 1)),
-                Ok(Some(acks)) => Ok(self.pass(io, shared, head, api, bytes, acks != 0)),
-                Err(error) => Err(self.broken_request(shared, Some(api), error)),
-            },
+            PRODUCE => self.pass_produce(io, shared, &Request { head, api, shape, bytes, body }),
             _ => Ok(self.pass(io, shared, head, api, bytes, true)),
+        }
+    }
+
+    /// A Produce request that nobody looks into, but for its acks.
+    pub(crate) fn pass_produce(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>) -> Result<Began, Fault> {
+        let Request { head, api, shape, bytes, body } = *request;
+        match acks(shape, head, &bytes[body..], body) {
+            Ok(None) => Ok(Began::Need(bytes.len() + 1)),
+            Ok(Some(acks)) => Ok(self.pass(io, shared, head, api, bytes, acks != 0)),
+            Err(error) => Err(self.broken_request(shared, Some(api), error)),
         }
     }
 
@@ -229,7 +235,7 @@ pub(crate) fn acks(shape: &Shape, head: &RequestHead, bytes: &[u8], body: usize)
     loop {
         match walk.step(bytes.get(at..).unwrap_or_default())? {
             Step::Need => return Ok(None),
-            Step::Run(n) => at += usize::try_from(n).unwrap_or(usize::MAX),
+            Step::Run(n) | Step::Records(n, _) => at += usize::try_from(n).unwrap_or(usize::MAX),
             Step::Tail => {}
             Step::Done => return Err(Malformed("has no acks")),
             Step::Seen(seen) => {

@@ -31,7 +31,7 @@ const UPDATE_FEATURES: i16 = 57;
 const DESCRIBE_CLUSTER: i16 = 60;
 const UNREGISTER_BROKER: i16 = 64;
 const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
-const SHARE_FETCH: i16 = 78;
+pub(crate) const SHARE_FETCH: i16 = 78;
 const SHARE_ACKNOWLEDGE: i16 = 79;
 const ADD_RAFT_VOTER: i16 = 80;
 const REMOVE_RAFT_VOTER: i16 = 81;
@@ -169,19 +169,28 @@ impl Session {
     fn edit(&mut self, io: &mut dyn Io, shared: &mut Shared, shape: &'static Shape, frame: &[u8]) -> Result<&'static str, Malformed> {
         let Some(pending) = self.ring.front_mut() else { return Err(Malformed("comes without a request")) };
         let masks = pending.masks.take();
-        let (api, version) = (pending.api, pending.version);
+        let looked = pending.looked.take();
+        let (api, version, opens_session) = (pending.api, pending.version, pending.opens_session);
         let head = header(pending, frame)?.ok_or(Malformed("is shorter than its header"))?;
         let body = &frame[head..];
         let edited = match api.map(|api| api.key) {
             Some(API_VERSIONS) => versions::clamp(version, body, self.listener.virtual_cluster.as_deref())?,
             key => self.edited_body(io, shared, key.unwrap_or(-1), version, shape, body, masks.as_deref())?,
         };
+        let edited = match &looked {
+            Some(looked) => self.look_into_response(shared, looked, shape, edited)?,
+            None => edited,
+        };
+        if opens_session {
+            self.fetch_session =
+                marks(shape.response, &edited)?.iter().find(|mark| mark.is(interest::FETCH_SESSION)).map(|id| (id.int(&edited), shared.generation));
+        }
         let out = io.out(self.client);
         out.reserve(head + edited.len());
         out.extend(((head - 4 + edited.len()) as u32).to_be_bytes());
         out.extend_from_slice(&frame[4..head]);
         out.extend_from_slice(&edited);
-        Ok(masks.map_or("", |masks| masks.error()))
+        Ok(masks.map_or_else(|| looked.map_or("", |looked| looked.error()), |masks| masks.error()))
     }
 
     #[allow(clippy::too_many_arguments)] // one call site; a struct of them would be named after it
@@ -270,6 +279,9 @@ enum Began {
 
 fn way(pending: &Pending, cluster: Option<&VirtualCluster>) -> Way {
     let Some((api, shape)) = pending.api.and_then(|api| Some((api, api.shape(pending.version)?))) else { return Way::Opaque };
+    if pending.looked.is_some() {
+        return Way::Hold(shape);
+    }
     if let Some(cluster) = cluster.filter(|_| support::is_renamed(shape.response)) {
         let is_walked = api.key == SHARE_FETCH || api.key == FETCH && is_streamed(cluster, api, pending.version);
         return if is_walked { Way::Walk(shape.response) } else { Way::Hold(shape) };

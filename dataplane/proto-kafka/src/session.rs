@@ -9,6 +9,7 @@
 
 use crate::auth::SessionAuth;
 use crate::conf::Listener;
+use crate::looked::Looked;
 use crate::mask::Masks;
 use crate::policy::{Decided, Park};
 use crate::relay::Relay;
@@ -52,6 +53,8 @@ pub struct Pending {
     pub tapped: Option<Box<Decided>>,
     /// A checked Fetch that opens a session: its id stands in the response.
     pub opens_session: bool,
+    /// What its response has to know of it where rules look into records.
+    pub looked: Option<Box<Looked>>,
     /// What its response has to know of it where names change.
     pub asked: Asked,
     /// It is a request of ours, and the client hears nothing of it.
@@ -70,6 +73,7 @@ impl Pending {
             masks: None,
             tapped: None,
             opens_session: false,
+            looked: None,
             asked: Asked::default(),
             is_own: false,
         }
@@ -138,6 +142,8 @@ pub struct Session {
     pub is_full: bool,
     /// The one fetch session of the broker whose list was checked: its id, and the rules it was checked against.
     pub fetch_session: Option<(i32, u64)>,
+    /// Whether that list names topics whose records are looked into.
+    pub is_looked_into: bool,
     /// The client sends no more, or the process ends: closed when nothing is owed.
     pub is_leaving: bool,
     /// Access decisions, see `policy`.
@@ -171,6 +177,7 @@ impl Session {
             decided: None,
             is_full: false,
             fetch_session: None,
+            is_looked_into: false,
             is_leaving: false,
             cache: crate::policy::Cache::default(),
         }

@@ -56,6 +56,16 @@ pub struct Seen<'a> {
     pub compact: bool,
 }
 
+impl Seen<'_> {
+    /// The number of elements of a marked array; null as 0.
+    pub fn count(&self) -> u32 {
+        if self.compact {
+            return uvarint(self.bytes).ok().flatten().map_or(0, |(_, n)| n.saturating_sub(1));
+        }
+        self.bytes.try_into().map_or(0, |bytes| u32::try_from(i32::from_be_bytes(bytes)).unwrap_or(0))
+    }
+}
+
 /// What comes next in the message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step<'a> {
@@ -65,6 +75,8 @@ pub enum Step<'a> {
     Seen(Seen<'a>),
     /// This many bytes that no rule asks for.
     Run(u64),
+    /// The same of records, their length in front included; whether that is a varint.
+    Records(u64, bool),
     /// What is left of the frame may hold NodeEndpoints.
     Tail,
     /// The message is over.
@@ -217,7 +229,11 @@ impl Walk {
     fn string<'a>(&mut self, bytes: &'a [u8], interest: u8, compact: bool, long: bool) -> Result<Option<Step<'a>>, Malformed> {
         let Some((head, length)) = self.length(bytes, compact, if long { 4 } else { 2 })? else { return Ok(Some(Step::Need)) };
         let whole = head as u64 + length;
-        if interest == interest::NONE || interest == interest::RECORDS {
+        if interest == interest::RECORDS {
+            self.run(whole)?;
+            return Ok(Some(Step::Records(whole, compact)));
+        }
+        if interest == interest::NONE {
             return self.run(whole).map(Some);
         }
         if whole > if long { MAX_BYTES } else { MAX_VALUE } {
@@ -357,7 +373,7 @@ pub fn walk_whole(api: &Api, version: i16, response: bool, body: &[u8], mut see:
         match walk.step(&body[at..])? {
             Step::Need => return Err(Malformed("ends before its fields do")),
             Step::Seen(seen) => see(at, seen),
-            Step::Run(_) | Step::Tail => {}
+            Step::Run(_) | Step::Records(..) | Step::Tail => {}
             Step::Done => return Ok(()),
         }
     }

@@ -89,6 +89,7 @@ fn worker(with: &str) -> Sim {
         auth,
         chain: if with.contains("rules") { Some(Arc::new(Rules)) } else { None },
         virtual_cluster: with.contains("virtual").then(|| Arc::new(tenant())),
+        records: None,
     };
     let conf = KafkaConf { listeners: [("events".to_string(), Arc::new(listener))].into() };
     let machine = Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() }, Entropy::from_seed([7; 32]));

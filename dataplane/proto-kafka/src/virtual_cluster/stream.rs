@@ -47,7 +47,7 @@ impl Stretch {
         loop {
             match walk.step(body.get(at..).unwrap_or_default())? {
                 Step::Need => return Ok(None),
-                Step::Run(n) => at = at.saturating_add(usize::try_from(n).unwrap_or(usize::MAX)),
+                Step::Run(n) | Step::Records(n, _) => at = at.saturating_add(usize::try_from(n).unwrap_or(usize::MAX)),
                 Step::Tail => {}
                 Step::Done => return Err(Malformed("has no topics")),
                 Step::Seen(seen) if seen.interest == interest::TOPICS && seen.part == Part::Count => {

@@ -1,0 +1,197 @@
+//! The record policies of a listener, compiled.
+
+use super::Codec;
+use super::lanes::{Lanes, Who};
+use super::produce::{ProducePolicy, Refused};
+use config::proto::midstream::kafka::v1::{KafkaRecordPolicy, Lane, LaneRule, ProduceRule};
+use config::{Context, Invalid, Refusal};
+use filters::Pattern;
+use std::sync::Arc;
+
+/// The header that says a record's lane, unless a policy names another.
+const LANE_HEADER: &str = "x-lane";
+
+/// Patterns of which one must match; an empty list matches everything.
+#[derive(Debug)]
+pub struct Patterns(Vec<Pattern>);
+
+impl Patterns {
+    fn new(texts: &[String], field: &str) -> Result<Patterns, Invalid> {
+        let compile = |(index, text): (usize, &String)| {
+            Pattern::new(text).map_err(|error| Invalid::new(format!("{field}[{index}]"), format!("{error}; shorten it")))
+        };
+        texts.iter().enumerate().map(compile).collect::<Result<_, _>>().map(Patterns)
+    }
+
+    /// Whether one of them matches.
+    pub fn matches(&self, text: &[u8]) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| pattern.matches(text))
+    }
+}
+
+/// One policy.
+#[derive(Debug)]
+pub struct Policy {
+    /// The object's name.
+    pub name: Arc<str>,
+    listeners: Vec<String>,
+    topics: Patterns,
+    /// What producers have to keep to.
+    pub produce: Option<ProducePolicy>,
+    /// Who sees which records.
+    pub lanes: Option<Lanes>,
+}
+
+/// The policies of one listener, by name.
+#[derive(Clone, Debug)]
+pub struct RecordRules(Vec<Arc<Policy>>);
+
+impl RecordRules {
+    /// Whether there is a rule about what is produced, to whatever topic.
+    pub fn has_produce(&self) -> bool {
+        self.0.iter().any(|policy| policy.produce.is_some())
+    }
+
+    /// Whether there is a rule about what is fetched, from whatever topic.
+    pub fn has_fetch(&self) -> bool {
+        self.0.iter().any(|policy| policy.lanes.is_some())
+    }
+
+    /// Whether there is a rule for producers of a topic.
+    pub fn is_produced(&self, topic: &[u8]) -> bool {
+        self.about(topic).any(|policy| policy.produce.is_some())
+    }
+
+    /// Why a partition's records may not be written; `None` when they may. `listener` is for the sentence.
+    pub fn judge(&self, topic: &[u8], acks: i16, records: &[u8], listener: &str) -> Option<Refused> {
+        self.about(topic).find_map(|policy| {
+            let mut why = policy.produce.as_ref()?.judge(acks, records).err()?;
+            why.message = format!("KafkaRecordPolicy/{} on listener {listener}: {}", policy.name, why.message);
+            Some(why)
+        })
+    }
+
+    /// The lanes of a topic.
+    pub fn lanes(&self, topic: &[u8]) -> Option<&Lanes> {
+        self.about(topic).find_map(|policy| policy.lanes.as_ref())
+    }
+
+    fn about<'a, 't>(&'a self, topic: &'t [u8]) -> impl Iterator<Item = &'a Policy> + use<'a, 't> {
+        self.0.iter().map(|policy| &**policy).filter(|policy| policy.topics.matches(topic))
+    }
+}
+
+/// All policies of the set.
+pub struct Policies(Vec<Arc<Policy>>);
+
+impl Policies {
+    /// Compiles them; the bad ones are refused.
+    pub fn compile(context: &Context<'_>, refusals: &mut Vec<Refusal>) -> Policies {
+        let mut found = Vec::new();
+        for entry in context.set.kafka_record_policies.values() {
+            match policy(&entry.name, &entry.value) {
+                Ok(policy) => found.push(Arc::new(policy)),
+                Err(invalid) => refusals.push(entry.refuse(invalid)),
+            }
+        }
+        Policies(found)
+    }
+
+    /// Those of a listener; `None` where there are none.
+    pub fn of(&self, listener: &str) -> Option<Arc<RecordRules>> {
+        let names = |policy: &&Arc<Policy>| policy.listeners.iter().any(|name| name == "*" || name == listener);
+        let policies: Vec<_> = self.0.iter().filter(names).cloned().collect();
+        (!policies.is_empty()).then(|| Arc::new(RecordRules(policies)))
+    }
+}
+
+fn policy(name: &str, value: &KafkaRecordPolicy) -> Result<Policy, Invalid> {
+    if value.topics.is_empty() {
+        return Err(Invalid::new("topics", "names none; give at least one pattern, \"*\" is all"));
+    }
+    if value.produce.is_none() && value.lanes.is_none() {
+        return Err(Invalid::new("", "has no rule; add produce or lanes, or remove it"));
+    }
+    Ok(Policy {
+        name: name.into(),
+        listeners: value.listeners.clone(),
+        topics: Patterns::new(&value.topics, "topics")?,
+        produce: value.produce.as_ref().map(produce).transpose().map_err(|invalid| invalid.within("produce"))?,
+        lanes: value.lanes.as_ref().map(lanes).transpose().map_err(|invalid| invalid.within("lanes"))?,
+    })
+}
+
+fn produce(value: &ProduceRule) -> Result<ProducePolicy, Invalid> {
+    let codec = |(index, name): (usize, &String)| {
+        let known = Codec::ALL.into_iter().find(|codec| codec.name() == name);
+        known.ok_or_else(|| Invalid::new(format!("compression[{index}]"), format!("{name:?} is none of none, gzip, snappy, lz4, zstd")))
+    };
+    let size = |bytes: u32| (bytes > 0).then_some(bytes as usize);
+    Ok(ProducePolicy {
+        acks: value.acks(),
+        compression: value.compression.iter().enumerate().map(codec).collect::<Result<_, _>>()?,
+        max_batch: size(value.max_batch_bytes),
+        max_record: size(value.max_record_bytes),
+        key: value.require_key,
+        headers: value.require_headers.clone(),
+    })
+}
+
+fn lanes(value: &LaneRule) -> Result<Lanes, Invalid> {
+    let header = if value.header.is_empty() { LANE_HEADER } else { &value.header };
+    let lanes = value.lanes.iter().enumerate().map(|(index, one)| lane(one).map_err(|invalid| invalid.within(&format!("lanes[{index}]"))));
+    Ok(Lanes { header: header.as_bytes().into(), lanes: lanes.collect::<Result<_, _>>()? })
+}
+
+fn lane(value: &Lane) -> Result<Who, Invalid> {
+    if value.name.is_empty() {
+        return Err(Invalid::new("name", "is missing; it is the header's value"));
+    }
+    if value.listeners.is_empty() && value.identities.is_empty() && value.client_ids.is_empty() {
+        return Err(Invalid::new("", "fits every client; say whose lane it is: listeners, identities or client ids"));
+    }
+    Ok(Who {
+        name: value.name.as_bytes().into(),
+        listeners: Patterns::new(&value.listeners, "listeners")?,
+        identities: Patterns::new(&value.identities, "identities")?,
+        client_ids: Patterns::new(&value.client_ids, "client_ids")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bad(value: KafkaRecordPolicy) -> String {
+        policy("p", &value).unwrap_err().field
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let topics = vec!["*".to_string()];
+        let produce = |compression: &str| Some(ProduceRule { compression: vec![compression.into()], ..ProduceRule::default() });
+        let lane = |lane: Lane| Some(LaneRule { lanes: vec![lane], ..LaneRule::default() });
+        assert_eq!(bad(KafkaRecordPolicy { produce: produce("zstd"), ..KafkaRecordPolicy::default() }), "topics");
+        let with = |produce, lanes| KafkaRecordPolicy { topics: topics.clone(), produce, lanes, ..KafkaRecordPolicy::default() };
+        assert_eq!(bad(with(None, None)), "");
+        assert_eq!(bad(with(produce("lzo"), None)), "produce.compression[0]");
+        assert_eq!(bad(with(None, lane(Lane { client_ids: vec!["x".into()], ..Lane::default() }))), "lanes.lanes[0].name");
+        assert_eq!(bad(with(None, lane(Lane { name: "blue".into(), ..Lane::default() }))), "lanes.lanes[0]");
+        assert!(policy("p", &with(produce("zstd"), None)).is_ok());
+    }
+
+    #[test]
+    fn the_first_lanes_and_all_rules_for_producers_are_about_a_topic() {
+        let one = |name: &str, topics: &str| {
+            let lanes = LaneRule { header: name.into(), lanes: vec![] };
+            let value =
+                KafkaRecordPolicy { topics: vec![topics.into()], produce: Some(ProduceRule::default()), lanes: Some(lanes), ..Default::default() };
+            Arc::new(policy(name, &value).unwrap())
+        };
+        let rules = RecordRules(vec![one("a", "orders-*"), one("b", "*")]);
+        assert_eq!(rules.about(b"orders-eu").count(), 2);
+        assert_eq!(rules.about(b"carts").count(), 1);
+        assert_eq!(&*rules.lanes(b"orders-eu").unwrap().header, b"a");
+        assert_eq!(&*rules.lanes(b"carts").unwrap().header, b"b");
+    }
+}

@@ -1,0 +1,94 @@
+"""The kind KafkaRecordPolicy: what is asked of the records of a Kafka listener's topics, and done with them."""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Literal
+
+from google.protobuf.message import Message
+from pydantic import Field
+
+from mesh_core.model.builtin import check_listeners
+from mesh_core.model.kinds import Authored, Compiled, Kind, Kinds, World
+from mesh_core.model.problem import Problem
+from mesh_core.model.values import Spec
+from xds.messages import enum_values, message, type_url
+
+Text = Annotated[str, Field(min_length=1, max_length=1024)]
+Bytes = Annotated[int, Field(ge=1, lt=2**31)]
+Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+class ProduceRule(Spec):
+    """What producers have to keep to."""
+
+    acks: Literal["any", "leader", "all"] = "any"
+    compression: list[Codec] = Field(default_factory=list)
+    max_batch_bytes: Bytes | None = None
+    max_record_bytes: Bytes | None = None
+    require_key: bool = False
+    require_headers: list[Text] = Field(default_factory=list)
+
+
+class Lane(Spec):
+    """A client is in it that fits all of its patterns."""
+
+    name: Text
+    listeners: list[Text] = Field(default_factory=list)
+    identities: list[Text] = Field(default_factory=list)
+    client_ids: list[Text] = Field(default_factory=list)
+
+
+class LaneRule(Spec):
+    """`header` says which lane a record belongs to."""
+
+    header: Text = "x-lane"
+    lanes: Annotated[list[Lane], Field(min_length=1)]
+
+
+class KafkaRecordPolicySpec(Spec):
+    """Topics are patterns of the names that clients use."""
+
+    listeners: Annotated[list[str], Field(min_length=1)]
+    topics: Annotated[list[Text], Field(min_length=1)]
+    produce: ProduceRule | None = None
+    lanes: LaneRule | None = None
+
+
+def register(kinds: Kinds) -> None:
+    kinds.add(Kind("KafkaRecordPolicy", KafkaRecordPolicySpec, check, compile_policy))
+
+
+def check(found: Authored, world: World) -> Iterator[Problem]:
+    yield from check_listeners(found, world)
+    spec = found.spec
+    for index, name in enumerate(spec.listeners):
+        listener = world.get("Listener", name)
+        if listener is not None and listener.spec.protocol != "kafka":
+            yield found.problem(f"spec.listeners[{index}]", f"Listener {name} speaks {listener.spec.protocol}", "name a kafka listener")
+    if spec.produce is None and spec.lanes is None:
+        yield found.problem("spec", "has no rule", "add produce or lanes, or remove it")
+    for index, lane in enumerate(spec.lanes.lanes if spec.lanes else ()):
+        if not (lane.listeners or lane.identities or lane.client_ids):
+            advice = "say whose lane it is: listeners, identities or clientIds"
+            yield found.problem(f"spec.lanes.lanes[{index}]", "fits every client", advice)
+
+
+def compile_policy(owner: Authored, world: World) -> Iterable[Compiled]:
+    spec = owner.spec
+    result = message("midstream.kafka.v1.KafkaRecordPolicy")(name=owner.name, listeners=spec.listeners, topics=spec.topics)
+    if spec.produce is not None:
+        _produce(result.produce, spec.produce)
+    if spec.lanes is not None:
+        result.lanes.header = spec.lanes.header
+        for lane in spec.lanes.lanes:
+            result.lanes.lanes.add(name=lane.name, listeners=lane.listeners, identities=lane.identities, client_ids=lane.client_ids)
+    yield Compiled(type_url("midstream.kafka.v1.KafkaRecordPolicy"), owner.name, result, owner)
+
+
+def _produce(result: Message, rule: ProduceRule) -> None:
+    result.SetInParent()
+    result.acks = enum_values("midstream.kafka.v1.ProduceRule.Acks")[rule.acks.upper()]
+    result.compression.extend(rule.compression)
+    result.max_batch_bytes = rule.max_batch_bytes or 0
+    result.max_record_bytes = rule.max_record_bytes or 0
+    result.require_key = rule.require_key
+    result.require_headers.extend(rule.require_headers)
