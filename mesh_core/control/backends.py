@@ -18,12 +18,20 @@ class Backends:
     def __init__(self, hub: Hub, registry: Registry) -> None:
         self._hub = hub
         self._configuration = Configuration((), Blame(()))
+        self._tried: Configuration | None = None
+        self._seen: dict[Key, Held] = {}
         self._probing = Probing(registry, self._publish)
 
     def resources(self, configuration: Configuration) -> Iterable[Resource]:
         """Those of a new configuration, as far as it is known how their servers are."""
         self._configuration = configuration
-        return self._laid_over(self._probing.configure(configuration.held()))
+        self._seen = self._probing.configure(configuration.held())
+        return self._laid_over(configuration)
+
+    def tried(self, configuration: Configuration | None) -> Iterable[Resource]:
+        """The same of a configuration that only some sidecars have, until None ends that."""
+        self._tried = configuration
+        return self._laid_over(configuration) if configuration is not None else ()
 
     async def look(self) -> None:
         """One round. Before the first sidecar is served: it is not to believe for a second a primary that was deposed long ago."""
@@ -34,10 +42,19 @@ class Backends:
         await self._probing.run()
 
     def _publish(self, seen: dict[Key, Held]) -> None:
-        self._hub.publish(self._laid_over(seen))
+        self._seen = seen
+        self._hub.publish(self._laid_over(self._configuration))
+        if self._tried is not None and self._hub.trial is not None:
+            self._hub.try_out(self._laid_over(self._tried), self._hub.trial.cohort)
 
-    def _laid_over(self, seen: dict[Key, Held]) -> list[Resource]:
-        return [self._one(resource, seen.get((resource.type_url, resource.name))) for resource in self._configuration.resources]
+    def _laid_over(self, configuration: Configuration) -> list[Resource]:
+        """What was seen holds for resources that are configured as those that were looked at."""
+        looked_at = {(resource.type_url, resource.name): resource.version for resource in self._configuration.resources}
+        found = []
+        for resource in configuration.resources:
+            key = (resource.type_url, resource.name)
+            found.append(self._one(resource, self._seen.get(key) if looked_at.get(key) == resource.version else None))
+        return found
 
     @staticmethod
     def _one(resource: Resource, seen: Held | None) -> Resource:

@@ -48,6 +48,15 @@ class RestClient:
     def plan(self, sources: list[dict[str, str]]) -> dict:
         return self._call("POST", "/v1/plan", {"sources": sources})
 
+    def start_rollout(self, sources: list[dict[str, str]], steps: list[str], **more: Any) -> dict:
+        return self._call("POST", "/v1/rollout", {"sources": sources, "steps": steps} | more)
+
+    def rollout(self) -> dict:
+        return self._call("GET", "/v1/rollout")
+
+    def steer_rollout(self, verb: str) -> dict:
+        return self._call("POST", f"/v1/rollout/{verb}", {})
+
     def rollback(self, revision: int, **more: Any) -> dict:
         return self._call("POST", "/v1/rollback", {"revision": revision} | more)
 

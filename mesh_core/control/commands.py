@@ -65,15 +65,20 @@ def add_to(app: typer.Typer, families: "Callable[[], Registry]") -> None:
 
     for command in (control, apply, get, delete, status, token):
         app.command()(command)
-    from mesh_core.control import revisions
+    from mesh_core.control import revisions, rollouts
 
     revisions.add_to(app)
+    rollouts.add_to(app)
 
 
 def apply(
     file: Files = None,
     dry_run: Annotated[bool, typer.Option(help="Check everything, change nothing.")] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until every connected sidecar has answered; 0: do not wait.")] = 0,
+    canary: Annotated[
+        list[str] | None, typer.Option(help="First on a part of the sidecars, like 10% or shop-1*; again for the next part. Waits for the end.")
+    ] = None,
+    hold: Annotated[float, typer.Option(min=0, help="Seconds that each part has to hold before the next.")] = 10,
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
     output: OutputOption = Output.TABLE,
     control: ControlOption = "",
@@ -86,6 +91,11 @@ def apply(
         paths = needed(file)
         sources = sources_of(paths, stdin(paths))
         client = RestClient(control)
+        if canary and not dry_run:
+            from mesh_core.control.rollouts import follow
+
+            client.start_rollout(sources, canary, author=author(), reason=reason, holdSeconds=hold)
+            return follow(client)
         applied = client.apply(sources, author=author(), reason=reason, dryRun=dry_run)
         printing.applied(applied, output, dry_run=dry_run)
         if wait and not dry_run:

@@ -65,6 +65,8 @@ def _paths() -> dict:
         "/v1/plan": {"post": _change("What applying these would do", "Plan")},
         "/v1/delete": {"post": _change("Remove objects, all or none", "Delete", {"404": "one of them does not exist"})},
         "/v1/rollback": {"post": _change("Make the objects what they were", "Rollback", {"404": "that revision is not kept"})},
+        "/v1/rollout": {"post": _change("Apply to one cohort of sidecars after the other", "Rollout"), "get": _read("The latest rollout")},
+        "/v1/rollout/{verb}": {"post": _change("pause, resume, promote or abort it", "NoBody", {"404": "there is none"})},
         "/v1/objects": {"get": _read("The stored objects", "kind", "name")},
         "/v1/status": {"get": _read("What every sidecar holds of them", "node")},
         "/v1/history": {"get": _read("The latest changes, newest first", "limit")},

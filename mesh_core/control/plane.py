@@ -8,6 +8,7 @@ Whatever fails on the way, nothing of the set is stored and no sidecar hears of 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 
@@ -15,6 +16,7 @@ from mesh_core.compile.blame import Blame, Refusal
 from mesh_core.compile.compiler import Configuration, compile_world
 from mesh_core.control.changes import Difference, ResourceChange, differences, ended_clients, resource_changes
 from mesh_core.control.directory import entry_of
+from mesh_core.control.rollout import Rollout, Step
 from mesh_core.model.check import check
 from mesh_core.model.kinds import Authored, Kinds, World
 from mesh_core.model.objects import parse, parse_one
@@ -22,14 +24,13 @@ from mesh_core.model.problem import Invalid, Problem
 from mesh_core.model.source import Document, read
 from xds.protocol.resource import Resource
 from xds.server.hub import Hub
-from xds.store.base import Contents, Entry, Key, Store, StoreFailed
+from xds.store.base import Conflict, Contents, Entry, Key, Store, StoreFailed
 
 log = structlog.get_logger("midstream.control")
 
 # Raises where whoever asks may not make this change.
 Permit = Callable[["Applied"], None]
 Validate = Callable[[list[tuple[str, str, str, bytes]]], Sequence[Refusal]]
-Observe = Callable[[Configuration], Iterable[Resource]]
 
 # A store that cannot be read is asked again after this.
 RETRY_S = 1.0
@@ -44,9 +45,24 @@ def believe(resources: list[tuple[str, str, str, bytes]]) -> Sequence[Refusal]:
     return ()
 
 
-def as_configured(configuration: Configuration) -> Iterable[Resource]:
+class Observer(Protocol):
+    """Lays what is seen of back ends over what is configured."""
+
+    def resources(self, configuration: Configuration) -> Iterable[Resource]:
+        """Of the configuration that is in force from now on."""
+
+    def tried(self, configuration: Configuration | None) -> Iterable[Resource]:
+        """Of one that some sidecars try; None: no longer."""
+
+
+class AsConfigured:
     """For a control plane that does not look after back ends."""
-    return configuration.resources
+
+    def resources(self, configuration: Configuration) -> Iterable[Resource]:
+        return configuration.resources
+
+    def tried(self, configuration: Configuration | None) -> Iterable[Resource]:
+        return () if configuration is None else configuration.resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +108,14 @@ class Source:
 class ControlPlane:
     """One per process. `start` it, keep `run` running, then `apply` and `delete` at will."""
 
-    def __init__(self, store: Store, kinds: Kinds, hub: Hub, validate: Validate = believe, observe: Observe = as_configured):
+    def __init__(self, store: Store, kinds: Kinds, hub: Hub, validate: Validate = believe, observer: Observer | None = None):
         self.store = store
         self.kinds = kinds
         self.hub = hub
         self._validate = validate
-        self._observe = observe
+        self._observer: Observer = observer or AsConfigured()
+        self.rollout: Rollout | None = None  # the latest
+        self._rolling: asyncio.Task | None = None
         self._lock = asyncio.Lock()
         self.contents = Contents(0, {})
         self.objects: dict[Key, Authored] = {}
@@ -108,6 +126,11 @@ class ControlPlane:
     def blame(self) -> Blame:
         """Whom to blame for each resource that is published."""
         return self.configuration.blame
+
+    def blame_for(self, node: str) -> Blame:
+        """The same of what that node is given."""
+        trial = self.hub.trial
+        return self.rollout.blame if self.rollout is not None and trial is not None and trial.cohort(node) else self.blame
 
     async def start(self) -> None:
         """Publish what the store holds. Raises Invalid, StoreFailed."""
@@ -121,6 +144,7 @@ class ControlPlane:
                 self._seen = await self.store.wait(self._seen)
                 async with self._lock:
                     if self._seen > self.contents.revision:
+                        self._abort_rollout()
                         await self._load()
             except Invalid as error:
                 # What is stored now is no configuration: the last good one stays in force until the next change.
@@ -136,7 +160,37 @@ class ControlPlane:
         async with self._lock:
             decision = await self._decide(sources)
             permit(decision.applied)
-            return decision.applied if dry_run else await self._commit(decision, author, reason)
+            if dry_run:
+                return decision.applied
+            self._require_no_rollout()
+            return await self._commit(decision, author, reason)
+
+    async def try_out(self, sources: Iterable[Source], steps: Sequence[Step], hold_s: float, *, author: str, reason: str, permit: Permit) -> Rollout:
+        """Begin to apply these objects, to one cohort of sidecars after the other. Raises as `apply`."""
+        async with self._lock:
+            decision = await self._decide(sources)
+            permit(decision.applied)
+            self._require_no_rollout()
+
+            def to(cohort: Callable[[str], bool]) -> None:
+                self.hub.try_out(self._observer.tried(decision.configuration), cohort)
+
+            def back() -> None:
+                self._observer.tried(None)
+                self.hub.end_trial()
+
+            async def commit() -> int:
+                async with self._lock:
+                    if self.contents.revision != decision.applied.revision:
+                        raise Conflict("the objects were changed elsewhere meanwhile")
+                    applied = await self._commit(decision, author, reason)
+                    back()
+                    return applied.revision
+
+            keys = (*decision.applied.created, *decision.applied.changed)
+            self.rollout = Rollout(self.hub, decision.configuration.blame, tuple(steps), hold_s, author, keys, to, back, commit)
+            self._rolling = asyncio.create_task(self.rollout.run())
+            return self.rollout
 
     async def plan(self, sources: Iterable[Source]) -> Plan:
         """What `apply` would do. Raises Invalid, StoreFailed."""
@@ -154,6 +208,7 @@ class ControlPlane:
             for key in gone:
                 if key not in self.objects:
                     raise KeyError(f"there is no {key[0]} {key[1]}")
+            self._require_no_rollout()
             wanted = {key: found for key, found in self.objects.items() if key not in gone}
             applied = Applied(self.contents.revision, deleted=tuple(gone))
             return await self._commit(_Decision(wanted, await self._admit(wanted), applied, (), tuple(gone)), author, reason)
@@ -169,7 +224,13 @@ class ControlPlane:
             applied = replace(self._applied(puts), deleted=deletes)
             permit(applied)
             decision = _Decision(wanted, await self._admit(wanted), applied, puts, deletes)
+            if not dry_run:
+                self._require_no_rollout()
             return applied if dry_run else await self._commit(decision, author, reason or f"rollback to revision {revision}")
+
+    def _require_no_rollout(self) -> None:
+        if self.rollout is not None and self.rollout.is_under_way:
+            raise Conflict(f"a rollout of {self.rollout.author or 'somebody'} is under way; wait for its end, or `midstream rollout abort`")
 
     async def difference(self, since: int, until: int) -> list[Difference]:
         """What changed from one revision to another. Raises Gone, StoreFailed."""
@@ -197,8 +258,13 @@ class ControlPlane:
         """Decide on what the store holds now, not on what was last seen of it."""
         contents = await self.store.read()
         if contents.revision != self.contents.revision:
+            self._abort_rollout()
             wanted = self._parse_entries(contents)
             self._publish(contents, wanted, await self._admit(wanted))
+
+    def _abort_rollout(self) -> None:
+        if self.rollout is not None:
+            self.rollout.abort("the objects were changed elsewhere meanwhile")
 
     async def _admit(self, wanted: dict[Key, Authored]) -> Configuration:
         """The resources of these objects. Raises Invalid with every reason against them."""
@@ -234,7 +300,7 @@ class ControlPlane:
     def _publish(self, contents: Contents, objects: dict[Key, Authored], configuration: Configuration) -> None:
         self.contents, self.objects, self.configuration = contents, objects, configuration
         self._seen = max(self._seen, contents.revision)
-        snapshot = self.hub.publish(self._observe(configuration))
+        snapshot = self.hub.publish(self._observer.resources(configuration))
         log.info("published", revision=contents.revision, version=snapshot.version, objects=len(objects), sidecars=len(self.hub.nodes))
 
     def _parse_entries(self, contents: Contents) -> dict[Key, Authored]:

@@ -2,10 +2,13 @@
 
     POST   /v1/apply                 {"sources": [{"file", "text"}], "author"?, "reason"?, "dryRun"?}    200, 422 with every problem
     POST   /v1/plan                  {"sources": [{"file", "text"}]}                                     200, 422: what apply would do
+    POST   /v1/rollout               {"sources", "steps": ["10%", "shop-1*"], "holdSeconds"?, "author"?, "reason"?}   200, 409, 422
+    POST   /v1/rollout/VERB          {}: pause, resume, promote, abort                                   200, 404
     POST   /v1/delete                {"objects": [{"kind", "name"}], "author"?, "reason"?}               200, 404, 422
     POST   /v1/rollback              {"revision", "author"?, "reason"?, "dryRun"?}                       200, 404, 422
     GET    /v1/objects               ?kind= ?name=
     GET    /v1/status                ?node=
+    GET    /v1/rollout                                                                                   200, 404
     GET    /v1/history               ?limit=
     GET    /v1/diff                  ?from= ?to=                                                         200, 404: a revision not kept
     GET    /ready  /openapi.json
@@ -29,6 +32,7 @@ from starlette.routing import Route
 from mesh_core.control.access import ANYBODY, Access, Forbidden, Principal, Unauthorized
 from mesh_core.control.openapi import document
 from mesh_core.control.plane import Applied, ControlPlane, Source
+from mesh_core.control.rollout import MAX_STEPS, Rollout, Step
 from mesh_core.control.status import sidecars
 from mesh_core.model.problem import Invalid
 from xds.store.base import Conflict, Entry, Gone, StoreFailed
@@ -58,6 +62,14 @@ class PlanBody(Body):
     sources: list[SourceBody] = Field(min_length=1)
 
 
+class RolloutBody(Body):
+    sources: list[SourceBody] = Field(min_length=1)
+    steps: list[str] = Field(min_length=1, max_length=MAX_STEPS)
+    hold_seconds: float = Field(default=10, ge=0, le=86400)
+    author: str = ""
+    reason: str = ""
+
+
 class RollbackBody(Body):
     revision: int = Field(ge=0)
     author: str = ""
@@ -76,6 +88,15 @@ class DeleteBody(Body):
     reason: str = ""
 
 
+class NoBody(Body):
+    """{}"""
+
+
+BODIES: dict[str, type[BaseModel]] = {
+    "Apply": ApplyBody, "Plan": PlanBody, "Rollout": RolloutBody, "Delete": DeleteBody, "Rollback": RollbackBody, "NoBody": NoBody,
+}  # fmt: skip
+
+
 class Refused(Exception):
     """A request that cannot be served, with its HTTP status."""
 
@@ -92,6 +113,9 @@ def app(plane: ControlPlane, access: Access | None = None) -> Starlette:
         Route("/v1/plan", _guarded(api.plan), methods=["POST"]),
         Route("/v1/delete", _guarded(api.delete), methods=["POST"]),
         Route("/v1/rollback", _guarded(api.rollback), methods=["POST"]),
+        Route("/v1/rollout", _guarded(api.start_rollout), methods=["POST"]),
+        Route("/v1/rollout", _guarded(api.rollout)),
+        Route("/v1/rollout/{verb}", _guarded(api.steer_rollout), methods=["POST"]),
         Route("/v1/objects", _guarded(api.objects)),
         Route("/v1/status", _guarded(api.status)),
         Route("/v1/history", _guarded(api.history)),
@@ -130,6 +154,45 @@ class Api:
         more = {"objects": [asdict(change) for change in plan.objects], "resources": [asdict(change) for change in plan.resources]}
         return JSONResponse({"applied": _applied(plan.applied), "sidecars": nodes, "clients": plan.clients} | more)
 
+    async def start_rollout(self, request: Request) -> Response:
+        who = self._who(request)
+        body = await _body(request, RolloutBody)
+        try:
+            steps = [Step(text) for text in body.steps]
+        except ValueError as error:
+            raise Refused(400, str(error)) from error
+        sources = [Source(source.file, source.text) for source in body.sources]
+        author, permit = who.name or body.author, lambda applied: who.require("apply", (*applied.created, *applied.changed))
+        started = await self._plane.try_out(sources, steps, body.hold_seconds, author=author, reason=body.reason, permit=permit)
+        return JSONResponse(started.as_json())
+
+    async def rollout(self, request: Request) -> Response:
+        self._who(request)
+        return JSONResponse(self._latest_rollout().as_json())
+
+    async def steer_rollout(self, request: Request) -> Response:
+        who = self._who(request)
+        await _body(request, NoBody)
+        rollout, verb = self._latest_rollout(), request.path_params["verb"]
+        who.require("apply", rollout.keys)
+        verbs = {
+            "pause": lambda: rollout.pause(True),
+            "resume": lambda: rollout.pause(False),
+            "promote": rollout.promote,
+            "abort": lambda: rollout.abort(f"aborted by {who.name or 'hand'}"),
+        }
+        if verb not in verbs:
+            raise Refused(404, f"a rollout knows {', '.join(verbs)}, not {verb}")
+        if not rollout.is_under_way:
+            raise Refused(409, f"the latest rollout is {rollout.phase} already")
+        verbs[verb]()
+        return JSONResponse(rollout.as_json())
+
+    def _latest_rollout(self) -> Rollout:
+        if self._plane.rollout is None:
+            raise Refused(404, "there was no rollout since this control plane started")
+        return self._plane.rollout
+
     async def rollback(self, request: Request) -> Response:
         who = self._who(request)
         body = await _body(request, RollbackBody)
@@ -158,7 +221,7 @@ class Api:
 
     async def status(self, request: Request) -> Response:
         who, plane = self._who(request), self._plane
-        found = sidecars(plane.hub, plane.blame, request.query_params.get("node", ""))
+        found = sidecars(plane.hub, plane.blame_for, request.query_params.get("node", ""))
         for sidecar in found:
             sidecar["objects"] = [item for item in sidecar["objects"] if who.may("read", (item["kind"], item["name"]))]
         return JSONResponse({"revision": plane.contents.revision, "version": plane.hub.snapshot.version, "sidecars": found})
@@ -182,7 +245,7 @@ class Api:
 
     async def openapi(self, request: Request) -> Response:
         self._who(request)
-        return JSONResponse(document(self._plane.kinds, {"Apply": ApplyBody, "Plan": PlanBody, "Delete": DeleteBody, "Rollback": RollbackBody}))
+        return JSONResponse(document(self._plane.kinds, BODIES))
 
     async def ready(self, request: Request) -> Response:
         return PlainTextResponse(f"ready: revision {self._plane.contents.revision}, {len(self._plane.hub.nodes)} sidecars known\n")

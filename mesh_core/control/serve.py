@@ -62,7 +62,7 @@ async def serving(
     access = Access(guard.access) if guard.access else None
     hub = Hub()
     backends = Backends(hub, registry)
-    plane = ControlPlane(store, registry.kinds, hub, validate, backends.resources)
+    plane = ControlPlane(store, registry.kinds, hub, validate, backends)
     await plane.start()
     await backends.look()
     rest_socket = _bind(rest)

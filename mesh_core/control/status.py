@@ -1,6 +1,6 @@
 """Which sidecar holds which object, in its author's terms."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from mesh_core.compile.blame import Blame, authored_path
@@ -26,10 +26,10 @@ class ObjectState:
     reason: str = ""
 
 
-def sidecars(hub: Hub, blame: Blame, node: str = "") -> list[dict]:
-    """Every node that is or was connected, or the one named, with all its objects, as JSON."""
+def sidecars(hub: Hub, blame_for: Callable[[str], Blame], node: str = "") -> list[dict]:
+    """Every node that is or was connected, or the one named, with all its objects, as JSON. `blame_for` knows whose a node's resources are."""
     found = [(name, connection) for name, connection in sorted(hub.nodes.items()) if node in ("", name)]
-    return [_sidecar(hub, blame, name, connection) for name, connection in found]
+    return [_sidecar(hub, blame_for(name), name, connection) for name, connection in found]
 
 
 def _sidecar(hub: Hub, blame: Blame, name: str, connection: Connection) -> dict:

@@ -34,23 +34,50 @@ class Connection:
     report: Message | None = None  # what the node told last of itself, a midstream.status.v1.Report
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What some nodes are given instead."""
+
+    snapshot: Snapshot
+    cohort: Callable[[str], bool]
+
+
 class Hub:
     """One per control plane, on one event loop."""
 
     def __init__(self, *, max_wait_s: float = MAX_WAIT_S) -> None:
         self.max_wait_s = max_wait_s  # of a stream for its client's questions (S10)
         self.snapshot = Snapshot()
+        self.trial: Trial | None = None
         self.nodes: dict[str, Connection] = {}  # by node id: its newest stream
         self._open: set[Connection] = set()
         self._listeners: list[Listener] = []
 
     def publish(self, resources: Iterable[Resource], errors: Iterable[ResourceError] = ()) -> Snapshot:
-        """Make these the whole configuration of every node. `errors` say of resources that are not in it why not."""
+        """Make these the whole configuration of every node that tries nothing else. `errors` say of resources that are not in it why not."""
         self.snapshot = Snapshot(resources, errors=errors, previous=self.snapshot)
-        for connection in self._open:
-            connection.stream.offer(self.snapshot)
-            connection.wake.set()
+        self._offer()
         return self.snapshot
+
+    def try_out(self, resources: Iterable[Resource], cohort: Callable[[str], bool]) -> None:
+        """Make these the whole configuration of the nodes of a cohort, by their ids, until the trial ends."""
+        self.trial = Trial(Snapshot(resources, previous=self.trial.snapshot if self.trial else self.snapshot), cohort)
+        self._offer()
+
+    def end_trial(self) -> None:
+        """All are given the same again."""
+        self.trial = None
+        self._offer()
+
+    def snapshot_for(self, node: str) -> Snapshot:
+        return self.trial.snapshot if self.trial is not None and self.trial.cohort(node) else self.snapshot
+
+    def _offer(self) -> None:
+        for connection in self._open:
+            snapshot = self.snapshot_for(connection.node)
+            if connection.stream.snapshot is not snapshot:
+                connection.stream.offer(snapshot)
+                connection.wake.set()
 
     def on_verdict(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -64,6 +91,7 @@ class Hub:
             connection.node = connection.stream.node.id or connection.peer
             self.nodes.pop(connection.node, None)
             self.nodes[connection.node] = connection
+            connection.stream.offer(self.snapshot_for(connection.node))
         connection.wake.set()
         if verdict is not None:
             for listener in self._listeners:

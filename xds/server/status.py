@@ -32,7 +32,7 @@ class ResourceState:
 def resource_states(hub: Hub, connection: Connection) -> Iterator[ResourceState]:
     """One per resource that the node is subscribed to and that exists or was refused, in push order."""
     for type_url, state in connection.stream.types.items():
-        target = hub.snapshot.types.get(type_url, state.subscription.nothing)
+        target = hub.snapshot_for(connection.node).types.get(type_url, state.subscription.nothing)
         in_flight = {id(resource) for chunk in state.pending.values() for resource in chunk.resources}
         versions = _versions(state)
         for resource in target.resources.values():
