@@ -1,5 +1,7 @@
 """Which sidecars try a change first."""
 
+from itertools import pairwise
+
 import pytest
 
 from mesh_core.control.rollout import Step
@@ -23,7 +25,7 @@ def test_a_part_of_few_is_one_at_least():
 
 def test_larger_parts_contain_smaller_ones():
     parts = [cohort(step, NODES) for step in ("5%", "20%", "21%", "80%")]
-    assert all(smaller < larger for smaller, larger in zip(parts, parts[1:], strict=False))
+    assert all(smaller < larger for smaller, larger in pairwise(parts))
 
 
 def test_a_pattern_names_its_own():
