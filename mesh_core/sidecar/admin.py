@@ -1,15 +1,21 @@
-"""The sidecar's admin address: ``/ready``, ``/metrics``, ``/config``. Read only, and on loopback unless told otherwise."""
+"""The sidecar's admin address: ``/ready``, ``/metrics``, ``/config``, and its status as other xDS clients tell theirs (CSDS, over REST).
+
+Read only, and on loopback unless told otherwise.
+"""
 
 import asyncio
 import socket
 
 import uvicorn
+from google.protobuf.json_format import MessageToJson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from mesh_core.sidecar.state import State
+from xds.messages import message
+from xds.protocol.csds import client_config
 
 
 class _Quiet(uvicorn.Server):
@@ -35,6 +41,7 @@ class Admin:
         self._state = state
         self._address = (host, port)
         routes = [Route("/ready", self._ready), Route("/metrics", self._metrics), Route("/config", self._config)]
+        routes.append(Route("/v3/discovery:client_status", self._client_status, methods=["GET", "POST"]))
         config = uvicorn.Config(Starlette(routes=routes), log_level="warning", access_log=False, lifespan="off")
         self._server = _Quiet(config)
         self._socket: socket.socket | None = None
@@ -64,6 +71,13 @@ class Admin:
         refused = f"# TYPE midstream_config_refused gauge\nmidstream_config_refused {len(state.refusals)}\n"
         stale = f"# TYPE midstream_config_stale gauge\nmidstream_config_stale {int(state.stale)}\n"
         return PlainTextResponse(state.dataplane.metrics() + refused + stale, media_type="text/plain; version=0.0.4")
+
+    async def _client_status(self, _: Request) -> Response:
+        """FetchClientStatus in the REST form of its definition (C12); whatever is asked, this sidecar tells of itself."""
+        node = message("envoy.config.core.v3.Node")(id=self._state.node, user_agent_name="midstream")
+        config = client_config(node, self._state.resources, self._state.refusals)
+        response = message("envoy.service.status.v3.ClientStatusResponse")(config=[config])
+        return Response(MessageToJson(response), media_type="application/json")
 
     async def _config(self, _: Request) -> Response:
         return JSONResponse(self._state.as_json())

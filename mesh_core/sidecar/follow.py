@@ -72,8 +72,10 @@ class Follower:
         return refusals
 
     def _save(self) -> None:
+        # What has a TTL holds no longer than a control plane renews it, so it is nothing to start from.
+        mortal = self._client.machine.expiries
         try:
-            self._last_good.save(self._state.resources)
+            self._last_good.save([held for held in self._state.resources if (held.type_url, held.name) not in mortal])
         except OSError as error:
             log.error("the last good configuration cannot be saved; a restart without a control plane would fail", reason=str(error))
 

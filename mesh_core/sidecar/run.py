@@ -66,7 +66,7 @@ class Sidecar:
         dataplane = Dataplane(options.workers)
         brain = Brain(dataplane, self._registry)
         brain.start()
-        self._state = State(dataplane, brain, SecretFiles(dataplane))
+        self._state = State(dataplane, brain, SecretFiles(dataplane), options.node)
         self._probing = Probing(self._registry, self._put_in_force)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

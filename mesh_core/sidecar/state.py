@@ -18,6 +18,7 @@ class State:
     dataplane: Dataplane
     brain: Brain
     secrets: SecretFiles
+    node: str = ""
     origin: str = "nothing yet"
     since: float = 0.0
     stale: bool = False

@@ -1,48 +1,40 @@
-"""A delta ADS client that survives its control planes.
+"""An ADS client that survives its control planes.
 
     client = AdsClient(["127.0.0.1:18000"], node_id="shop-1", type_urls=[...], on_update=apply)
     await client.run()            # until cancelled
 
 `on_update(update)` applies what changed and returns what it refused; the answer to the server is made of that. It is called for one update at a
 time, first when the server has answered for every type. See `xds.protocol.client` for what an update is.
+
+Delta is spoken where the server knows it, the state of the world elsewhere. Control planes are tried in turn; from any but the first the client
+returns as soon as one before it answers (C10).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import cycle
 
-import grpc
 import structlog
+from google.protobuf.message import Message
 
+from xds.client.call import SILENCE_S, Ended, Unimplemented, answers, opened
 from xds.client.reports import Reports
 from xds.messages import message
 from xds.protocol.backoff import Backoff
-from xds.protocol.client import DeltaClient, Held, Update
+from xds.protocol.client import DOES_NOT_EXIST_AFTER_S, Client, DeltaClient, Held, References, Update, refers_to_nothing
+from xds.protocol.csds import client_config
 from xds.protocol.report import Refused
+from xds.protocol.sotw_client import SotwClient
+from xds.protocol.stream import TTL_FEATURE, WRAPPING_FEATURES
 
 log = structlog.get_logger("xds.client")
-
-METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-
-# A server that does not announce the version of the whole set is taken to have finished a push after this silence.
-SILENCE_S = 0.05
-# Ours keep below 4 MiB; foreign servers may not, and a refused response could never be acknowledged.
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.use_local_subchannel_pool", 1),  # a channel's own back-off would be added to ours
-)
 
 OnUpdate = Callable[[Update], Awaitable[list[Refused]]]
 OnConnection = Callable[[str | None], None]  # the control plane's address, or None when it is lost
 
 
 class AdsClient:
-    """`targets` are tried in turn, starting again from the first after each loss."""
+    """`targets` in the order of preference. `named` are the types of which only what `references` say is asked for (C8)."""
 
     def __init__(
         self,
@@ -52,93 +44,151 @@ class AdsClient:
         on_update: OnUpdate,
         *,
         held: Iterable[Held] = (),
+        named: Iterable[str] = (),
+        references: References = refers_to_nothing,
+        patience_s: float = DOES_NOT_EXIST_AFTER_S,
         on_connection: OnConnection = lambda target: None,
         reports: Reports | None = None,
     ):
         node = message("envoy.config.core.v3.Node")(id=node_id, user_agent_name="midstream")
-        self.machine = DeltaClient(node, type_urls, held)
+        node.client_features.extend((TTL_FEATURE, *sorted(WRAPPING_FEATURES)))
+        self.machine: Client = DeltaClient(node, type_urls, held, named=named, references=references, patience_s=patience_s)
         self._targets = tuple(targets)
+        self._without_delta: set[str] = set()  # targets, for good: what was accepted in one variant means nothing in the other
         self._on_update = on_update
         self._on_connection = on_connection
         self._reports = reports
         self._backoff = Backoff()
         self._answered = False  # on the current stream
         self._refreshes: asyncio.Queue = asyncio.Queue()
+        self._changed = asyncio.Event()  # the machine's times may have
+        self._applying = asyncio.Lock()
 
     async def run(self) -> None:
         """Keep a stream open until cancelled. What is held stays in force while there is none (C2)."""
-        targets = cycle(self._targets)
-        said = ""
-        while True:
-            target = next(targets)
-            self._answered = False
-            reason = "it ended the stream"
-            try:
-                await self._stream(target)
-            except grpc.aio.AioRpcError as error:
-                reason = error.details() or error.code().name
-            except asyncio.InvalidStateError as error:
-                reason = str(error)  # the stream ended while we were writing to it
-            finally:
-                self.machine.disconnected()
-                self._on_connection(None)
-            if self._answered:
-                self._backoff.reset()
-                targets = cycle(self._targets)
-            if self._answered or target != said:
-                said = target
-                log.warning("control plane lost" if self._answered else "control plane cannot be reached", target=target, reason=reason)
-            await asyncio.sleep(self._backoff.next_delay_s())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._drop_what_expires())
+            tasks.create_task(self._follow())
 
     def refresh(self, type_url: str, names: Iterable[str]) -> None:
         """Have resources sent and judged again; without a stream this happens by itself at the next one."""
         self._refreshes.put_nowait((type_url, list(names)))
 
+    def status(self) -> Message:
+        """What is held, refused and missed, as an envoy.service.status.v3.ClientConfig (C12)."""
+        machine = self.machine
+        return client_config(machine.node, machine.held.values(), machine.refused.values(), machine.absent, machine.errors.values())
+
+    async def _follow(self) -> None:
+        position, said = 0, ""
+        while True:
+            target = self._targets[position]
+            self._answered = False
+            better: int | None = None
+            reason = "it ended the stream"
+            try:
+                better = await self._stream_or_better(position)
+            except Unimplemented:
+                if target not in self._without_delta:
+                    self._without_delta.add(target)
+                    continue
+                reason = "it is no control plane"
+            except Ended as error:
+                reason = str(error)
+            finally:
+                self.machine.disconnected()
+                self._on_connection(None)
+            if better is not None:
+                log.info("a preferred control plane answers again", target=self._targets[better])
+                position = better
+                continue
+            if self._answered:
+                self._backoff.reset()
+            if self._answered or target != said:
+                said = target
+                log.warning("control plane lost" if self._answered else "control plane cannot be reached", target=target, reason=reason)
+            position = 0 if self._answered else (position + 1) % len(self._targets)
+            await asyncio.sleep(self._backoff.next_delay_s())
+
+    async def _stream_or_better(self, position: int) -> int | None:
+        """One stream, to its end; or until a preferred server answers, which is returned. Raises Ended, Unimplemented."""
+        stream = asyncio.create_task(self._stream(self._targets[position]))
+        search = asyncio.create_task(self._search(position)) if position else None
+        try:
+            await asyncio.wait([stream, *([search] if search else [])], return_when=asyncio.FIRST_COMPLETED)
+            if search is not None and search.done() and not stream.done():
+                return search.result()
+            await stream
+            return None
+        finally:
+            for task in (stream, search):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+    async def _search(self, before: int) -> int:
+        backoff = Backoff()
+        while True:
+            await asyncio.sleep(backoff.next_delay_s())
+            for position, target in enumerate(self._targets[:before]):
+                if await answers(target, self.machine):
+                    return position
+
     async def _stream(self, target: str) -> None:
         """One stream from its first request to its end."""
-        async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
-            call = channel.stream_stream(
-                METHOD,
-                request_serializer=message("envoy.service.discovery.v3.DeltaDiscoveryRequest").SerializeToString,
-                response_deserializer=message("envoy.service.discovery.v3.DeltaDiscoveryResponse").FromString,
-            )()
-            for request in self.machine.connected():
-                await call.write(request)
+        self._speak(DeltaClient if target not in self._without_delta else SotwClient)
+        async with opened(target, delta=isinstance(self.machine, DeltaClient)) as call:
+            await call.write(self.machine.connected(_now()))
             beside = [asyncio.create_task(self._send_refreshes(call))]
             if self._reports is not None:
-                beside.append(asyncio.create_task(self._reports.send(channel)))
+                beside.append(asyncio.create_task(self._reports.send(call.channel)))
             try:
                 await self._read(call, target)
             finally:
                 for task in beside:
                     task.cancel()
 
+    def _speak(self, variant: type[Client]) -> None:
+        if not isinstance(self.machine, variant):
+            old = self.machine
+            options = {"named": old.named, "references": old.references, "patience_s": old.patience_s}
+            self.machine = variant(old.node, old.type_urls, old.held.values(), **options)
+            self.machine.expiries = old.expiries
+
     async def _read(self, call, target: str) -> None:
         reading = asyncio.ensure_future(call.read())
         try:
             while True:
                 # A read is never cancelled for a timeout: that would cancel the stream.
-                done, _ = await asyncio.wait({reading}, timeout=SILENCE_S if self.machine.waiting else None)
+                done, _ = await asyncio.wait({reading}, timeout=self._patience_s())
                 if done:
                     response = reading.result()
-                    if response is grpc.aio.EOF:
-                        return
                     if not self._answered:
                         self._answered = True
                         self._on_connection(target)
-                    self.machine.receive(response)
+                    await call.write(self.machine.receive(response, _now()))
                     reading = asyncio.ensure_future(call.read())
+                    self._changed.set()
+                await call.write(self.machine.tick(_now()))
                 await self._apply(call, force=not done)
         finally:
             reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    def _patience_s(self) -> float | None:
+        """A server that does not announce the version of the whole set is taken to have finished a push after a silence."""
+        if self.machine.waiting:
+            return SILENCE_S
+        return None if self.machine.alarm is None else max(0.0, self.machine.alarm - _now())
 
     async def _apply(self, call, *, force: bool) -> None:
-        update = self.machine.take(force=force)
-        if update is None:
-            return
-        refusals = await self._judge(update) if update else []
-        for request in self.machine.applied(update, refusals):
-            await call.write(request)
+        async with self._applying:
+            update = self.machine.take(force=force)
+            if update is None:
+                return
+            refusals = await self._judge(update) if update else []
+            answers_due = self.machine.applied(update, refusals)
+        await call.write(answers_due)
 
     async def _judge(self, update: Update) -> list[Refused]:
         """A defect of the caller must not take a sidecar from its last good configuration: it refuses the update, and says so."""
@@ -149,9 +199,28 @@ class AdsClient:
             reason = f"this sidecar failed to apply it ({type(error).__name__}: {error}); see its log"
             return [Refused(item.type_url, item.name, item.version, "", reason) for item in update.changed.values()]
 
+    async def _drop_what_expires(self) -> None:
+        """Whether there is a stream or not: a TTL is for the time when there is none (C9)."""
+        while True:
+            expiry = self.machine.expiry
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if expiry is None else max(0.0, expiry - _now())):
+                    await self._changed.wait()
+            async with self._applying:
+                update = self.machine.expire(_now())
+                if update is not None:
+                    log.warning("not renewed in time and dropped", resources=sorted(name for _, name in update.removed))
+                    await self._judge(update)
+                    self.machine.applied(update, ())
+
     async def _send_refreshes(self, call) -> None:
         """A stream that breaks here is noticed by its reader, and the next one brings what was refused again."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        with suppress(Ended):
             while True:
                 type_url, names = await self._refreshes.get()
-                await call.write(self.machine.refresh(type_url, names))
+                await call.write([self.machine.refresh(type_url, names)])
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

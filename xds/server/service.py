@@ -1,4 +1,4 @@
-"""gRPC services: ADS and one service per type, each in both variants, over generic handlers.
+"""gRPC services: ADS and one service per type, each in both variants, over generic handlers; and the status of clients.
 
 Requests are decoded by protobuf; responses leave the state machines as bytes, so there is nothing to serialise.
 """
@@ -15,6 +15,7 @@ from xds.protocol import types
 from xds.protocol.delta import DeltaStream
 from xds.protocol.sotw import SotwStream
 from xds.protocol.stream import ServerStream, StreamError
+from xds.server import csds
 from xds.server.alarms import Alarms
 from xds.server.hub import Connection, Hub
 
@@ -40,7 +41,7 @@ _SERVICES = (
 
 def handlers(hub: Hub) -> list[grpc.GenericRpcHandler]:
     """Everything to add to a grpc.aio server."""
-    result = []
+    result = [csds.handler(hub)]
     for service, sotw, delta, type_url in _SERVICES:
         methods = {delta: _method(hub, DeltaStream, _DELTA_REQUEST, type_url)}
         if sotw:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.xds import client_steps, server_steps
 from tests.conformance.xds.gherkin import Scenario, read
-from tests.conformance.xds.server_steps import Stage, step
 
 FEATURES = Path(__file__).parent / "features"
 VARIANTS = ("sotw", "delta")
-RULES = {"S": 11, "W": 4, "D": 10}
+RULES = {"S": 11, "W": 4, "D": 10, "C": 12}
 
 
 def scenarios(*files: str) -> list:
@@ -25,8 +25,14 @@ def scenarios(*files: str) -> list:
 
 @pytest.mark.parametrize(("scenario", "variant"), scenarios("server-common", "server-sotw", "server-delta"))
 async def test_server(scenario: Scenario, variant: str) -> None:
-    async with Stage(variant) as stage:
-        await step.play(scenario, stage)
+    async with server_steps.Stage(variant) as stage:
+        await server_steps.step.play(scenario, stage)
+
+
+@pytest.mark.parametrize(("scenario", "variant"), scenarios("client"))
+async def test_client(scenario: Scenario, variant: str) -> None:
+    async with client_steps.ClientStage(variant) as stage:
+        await client_steps.step.play(scenario, stage)
 
 
 def test_every_rule_has_a_scenario() -> None:

@@ -7,11 +7,11 @@ import grpc
 import pytest
 
 from xds.client.ads import AdsClient
-from xds.messages import message
+from xds.messages import enum_values, message
 from xds.protocol.client import Update
 from xds.protocol.report import Refused
 from xds.protocol.resource import Resource
-from xds.protocol.types import CLUSTER, LISTENER
+from xds.protocol.types import CLUSTER, LISTENER, SECRET
 from xds.server.errors import AddressInUse
 from xds.server.hub import Hub
 from xds.server.listen import GrpcServer, listen
@@ -229,3 +229,23 @@ async def test_a_sidecar_that_fails_to_apply_says_so_and_goes_on(server):
     assert "failed to apply it (ValueError: a defect)" in verdict.refused["r"].reason
     assert not task.done()
     task.cancel()
+
+
+async def test_client_status_of_all_sidecars_and_of_one(server, sidecar):
+    sidecar.refuse["bad"] = "the address is in use"
+    server.publish(resource(RULE, "r"), resource(LISTENER, "bad"), resource(SECRET, "s"))
+    await server.verdict_on(LISTENER, "bad")
+    request = message("envoy.service.status.v3.ClientStatusRequest")
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        fetch = channel.unary_unary(
+            "/envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus",
+            request_serializer=request.SerializeToString,
+            response_deserializer=message("envoy.service.status.v3.ClientStatusResponse").FromString,
+        )
+        (config,) = (await fetch(request())).config
+        nobody = await fetch(request(node_matchers=[{"node_id": {"exact": "shop-2"}}]))
+    states = enum_values("envoy.service.status.v3.ConfigStatus")
+    assert {row.name: row.config_status for row in config.generic_xds_configs} == {"r": states["SYNCED"], "bad": states["ERROR"]}
+    assert {row.name: row.error_state.details for row in config.generic_xds_configs}["bad"] == "spec: the address is in use"
+    assert config.node.id == "shop-1"
+    assert not nobody.config

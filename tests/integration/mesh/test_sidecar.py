@@ -85,6 +85,9 @@ def test_bytes_pass_and_the_admin_address_tells(sidecar: Start, echo: Callable[[
     config = one.get("/config").json()
     assert {resource["name"] for resource in config["resources"]} == {"pipe", "tcp/pipe"}
     assert config["refused"] == []
+    (status,) = one.get("/v3/discovery:client_status").json()["config"]
+    assert {(row["name"], row["clientStatus"]) for row in status["genericXdsConfigs"]} == {("pipe", "ACKED"), ("tcp/pipe", "ACKED")}
+    assert all(len(row["versionInfo"]) == 16 and "xdsConfig" not in row for row in status["genericXdsConfigs"])
 
 
 def test_a_reload_drops_no_connection_and_new_ones_follow_the_new_objects(sidecar: Start, echo: Callable[[bytes], int]) -> None:

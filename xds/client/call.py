@@ -1,0 +1,103 @@
+"""One ADS call of a client, in either variant, and the question whether a server would answer one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import grpc
+from google.protobuf.message import Message
+
+from xds.messages import message
+from xds.protocol.client import Client
+
+_SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+_MESSAGES = "envoy.service.discovery.v3."
+
+# See `AdsClient`: what a server that announces nothing is given to finish a push.
+SILENCE_S = 0.05
+# A server that is to be returned to has to answer a first request within this.
+ANSWER_WITHIN_S = 5.0
+# Ours keep below 4 MiB; foreign servers may not, and a refused response could never be acknowledged.
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.use_local_subchannel_pool", 1),  # a channel's own back-off would be added to ours
+)
+
+
+class Ended(Exception):
+    """The stream has ended; the text says why."""
+
+
+class Unimplemented(Exception):
+    """The server does not know this variant."""
+
+
+class Call:
+    """A stream of requests and responses. Its methods raise Ended, Unimplemented."""
+
+    def __init__(self, channel: grpc.aio.Channel, call):
+        self.channel = channel  # for what is said beside the stream
+        self._call = call
+
+    async def write(self, requests: Iterable[Message]) -> None:
+        try:
+            for request in requests:
+                await self._call.write(request)
+        except grpc.aio.AioRpcError as error:
+            raise _meaning(error) from error
+        except asyncio.InvalidStateError as error:
+            raise await self._end(str(error)) from error
+
+    async def read(self) -> Message:
+        try:
+            response = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _meaning(error) from error
+        if response is grpc.aio.EOF:
+            raise await self._end("it ended the stream")
+        return response
+
+    async def _end(self, reason: str) -> Exception:
+        """A call that was over before we wrote says why by its status."""
+        if self._call.done() and await self._call.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return Unimplemented()
+        return Ended(reason)
+
+
+@asynccontextmanager
+async def opened(target: str, *, delta: bool) -> AsyncIterator[Call]:
+    """A call to one server, on a channel of its own."""
+    method, prefix = ("DeltaAggregatedResources", "Delta") if delta else ("StreamAggregatedResources", "")
+    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+        yield Call(
+            channel,
+            channel.stream_stream(
+                _SERVICE + method,
+                request_serializer=message(f"{_MESSAGES}{prefix}DiscoveryRequest").SerializeToString,
+                response_deserializer=message(f"{_MESSAGES}{prefix}DiscoveryResponse").FromString,
+            )(),
+        )
+
+
+async def answers(target: str, client: Client) -> bool:
+    """Whether a server answers the first request of a client; an accepted connection alone says little. The answer itself is not used."""
+    request = message(f"{_MESSAGES}DeltaDiscoveryRequest")(node=client.node, type_url=client.type_urls[0])
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S), opened(target, delta=True) as call:
+            await call.write([request])
+            await call.read()
+    except Unimplemented:
+        return True
+    except (Ended, TimeoutError):
+        return False
+    return True
+
+
+def _meaning(error: grpc.aio.AioRpcError) -> Exception:
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return Unimplemented()
+    return Ended(error.details() or error.code().name)
