@@ -56,8 +56,9 @@ conformance-redis: servers build ## redis-py's own test suite, on one server and
 	$(BIN)/python -m tests.conformance.redis $(SUITES)
 	$(if $(SUITES),,$(BIN)/python -m tests.conformance.redis.clients)
 
-conformance-xds: build ## every rule of xDS as a scenario, in both variants, over gRPC
+conformance-xds: build ## every rule of xDS as a scenario, in both variants, over gRPC; then Envoy, gRPC Python and grpc-js on our server
 	$(BIN)/pytest -q tests/conformance/xds
+	$(BIN)/python -m tests.conformance.xds.clients
 
 servers: ## the servers of the tests that PyPI does not have (Debian, as root)
 	.ci/servers test

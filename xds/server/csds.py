@@ -50,6 +50,6 @@ def _describe(hub: Hub, connection: Connection, config: Message, *, contents: bo
         row.config_status = enum_values(_STATUS)[_MEANING[found.state]]
         if contents and found.type_url != SECRET:
             row.xds_config.type_url = found.type_url
-            row.xds_config.value = hub.snapshot.types[found.type_url].resources[found.name].value
+            row.xds_config.value = hub.snapshot_for(connection.node).types[found.type_url].resources[found.name].value
         if found.state is State.NACKED:
             row.error_state.details = f"{found.field}: {found.reason}" if found.field else found.reason
