@@ -55,6 +55,18 @@ class RedisReads(Spec):
     zones: dict[Annotated[str, BeforeValidator(_place)], str] = Field(default_factory=dict)  # HOST:PORT of nodes that do not tell theirs
 
 
+class NodeHealth(Spec):
+    """Nodes that answer late, wrongly or not at all: replicas are not read for a while; of masters `masters` says what becomes."""
+
+    answer_within: Duration = "500ms"  # a node that owes an answer and is silent for longer is an outlier; reads of a replica go elsewhere then
+    errors: Annotated[int, Field(ge=0)] = 5  # so is one with so many within 10 s; 0: none is
+    slower_than: Annotated[int, Field(ge=0)] = 0  # so is a replica that takes so many times as long as its peers; 0: none is
+    ejection: Duration = "1s"  # out of use for that long, twice as long the next time
+    max_ejection: Duration = "60s"
+    max_ejected: Annotated[int, Field(ge=0, le=100)] = 50  # percent of the replicas; one always may be
+    masters: Literal["wait", "fail"] = "wait"  # fail: commands for a master that is an outlier fail at once, until it answers
+
+
 def _sentinel(text: object) -> str:
     if not isinstance(text, str):
         raise ValueError('write "HOST:PORT"')
@@ -79,6 +91,7 @@ class RedisClusterSpec(Spec):
     cross_slot_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 << 20  # what one of them may read from nodes at a time
     near_cache: NearCache | None = None
     transactions: Literal["oneSlot", "bySlot"] = "oneSlot"  # MULTI with keys in several slots: CROSSSLOT, or one transaction for each slot
+    health: NodeHealth = NodeHealth()
     admin: Literal["refused", "everywhere"] = "refused"  # CONFIG SET, ACL SETUSER ...: never, or on all nodes
 
 
@@ -113,6 +126,7 @@ def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
     result.cross_slot_bytes = spec.cross_slot_bytes
     result.transactions = {"oneSlot": "ONE_SLOT", "bySlot": "BY_SLOT"}[spec.transactions]
     result.admin = spec.admin.upper()
+    _set_health(result.health, spec.health)
     if spec.near_cache is not None:
         _set_near_cache(result.near_cache, spec.near_cache)
     if spec.reads.from_ != "primary":
@@ -120,6 +134,16 @@ def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
     set_credentials(result.credentials, owner, spec.credentials)
     set_upstream_tls(result.tls, owner, spec.tls)
     yield Compiled(type_url("midstream.redis.v1.RedisCluster"), owner.name, result, owner)
+
+
+def _set_health(target: Any, health: NodeHealth) -> None:
+    target.answer_within_ms = parse_duration_ms(health.answer_within)
+    target.errors = health.errors
+    target.slower_than = health.slower_than
+    target.ejection_ms = parse_duration_ms(health.ejection)
+    target.max_ejection_ms = parse_duration_ms(health.max_ejection)
+    target.max_ejected_percent = health.max_ejected
+    target.masters = health.masters.upper()
 
 
 def _set_near_cache(target: Any, near: NearCache) -> None:

@@ -2,6 +2,7 @@
 
 use crate::conf::{ClusterConf, Credentials};
 use crate::discovery::Discovery;
+use crate::health::Health;
 use crate::limits;
 use crate::meters::ClusterMeters;
 use crate::near::Near;
@@ -103,6 +104,10 @@ pub struct Cluster {
     pub refresh: Refresh,
     /// Counters.
     pub meters: ClusterMeters,
+    /// Whether somebody is about to look for outliers.
+    pub watched: bool,
+    /// Whether commands for any master fail at once.
+    pub opened: bool,
     /// The near cache, where the configuration asks for one.
     pub near: Option<Box<Near>>,
     pub(crate) turn: usize,
@@ -120,6 +125,8 @@ impl Cluster {
             waiting: Waiting::default(),
             refresh: Refresh::default(),
             meters,
+            watched: false,
+            opened: false,
             near: None,
             turn: 0,
         };
@@ -191,15 +198,21 @@ impl Cluster {
         !self.masters.is_empty()
     }
 
+    /// The node that a command goes to or waits for, if there is but one.
+    #[inline]
+    pub fn only(&self, to: To) -> Option<u16> {
+        match to {
+            To::Slot(slot) | To::Read(slot) => Some(self.owner(slot)),
+            To::Node(node) => Some(self.successor(node)),
+            To::Itself(node) => Some(node),
+            To::Any => None,
+        }
+    }
+
     /// The node a command goes to now.
     #[inline]
     pub fn pick(&mut self, to: To, now: Nanos) -> u16 {
-        match to {
-            To::Slot(slot) | To::Read(slot) => self.owner(slot),
-            To::Node(node) => self.successor(node),
-            To::Itself(node) => node,
-            To::Any => self.any(now),
-        }
+        self.only(to).unwrap_or_else(|| self.any(now))
     }
 
     /// Whether a node is a sentinel.
@@ -240,7 +253,8 @@ impl Cluster {
         let in_turn = (0..count).filter_map(|step| self.masters.get((self.turn.wrapping_add(step)) % count).copied());
         let mut first = NOBODY;
         for master in in_turn {
-            if self.nodes[usize::from(master)].down_until <= now {
+            let node = &self.nodes[usize::from(master)];
+            if node.down_until <= now && node.health.until == 0 {
                 return master;
             }
             if first == NOBODY {
@@ -327,13 +341,16 @@ impl Cluster {
     }
 
     fn find_masters(&mut self) {
-        self.masters.clear();
+        let before = std::mem::take(&mut self.masters);
         let mut last = NOBODY;
         for owner in &self.slots {
             if *owner != last && *owner != NOBODY && !self.masters.contains(owner) {
                 self.masters.push(*owner);
             }
             last = *owner;
+        }
+        for master in self.masters.iter().filter(|master| !before.contains(master)) {
+            self.nodes[usize::from(*master)].health = Health::default();
         }
     }
 

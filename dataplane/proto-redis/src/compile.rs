@@ -6,6 +6,7 @@ use crate::conf::{
     ClusterConf, Conf, Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_LAG, DEFAULT_NEAR_AGE, DEFAULT_NEAR_BYTES, DEFAULT_NEAR_ENTRY_BYTES,
     DEFAULT_RETRY_DEADLINE, From, ListenerConf, NearConf, Reads, Sentinel, TlsConf, User, Zone,
 };
+use crate::health::HealthConf;
 use crate::key_stats::KeyStatsConf;
 use crate::limits;
 use crate::migration::compile as migrations;
@@ -92,8 +93,24 @@ fn cluster(context: &Context<'_>, entry: &Entry<RedisCluster>) -> Result<Cluster
         },
         near: value.near_cache.as_ref().map(near_cache).transpose()?,
         transactions_by_slot: value.transactions() == redis_cluster::Transactions::BySlot,
+        health: health(value),
         administrable: value.admin() == redis_cluster::Admin::Everywhere,
     })
+}
+
+fn health(value: &RedisCluster) -> HealthConf {
+    let default = HealthConf::default();
+    let Some(health) = &value.health else { return default };
+    let time = |ms: u32, default| if ms == 0 { default } else { u64::from(ms) * MILLIS };
+    HealthConf {
+        answer_within: time(health.answer_within_ms, default.answer_within),
+        errors: health.errors,
+        slower_than: health.slower_than,
+        ejection: time(health.ejection_ms, default.ejection),
+        max_ejection: time(health.max_ejection_ms, default.max_ejection),
+        max_ejected: health.max_ejected_percent.min(100),
+        fail_masters: health.masters() == redis_cluster::health::Masters::Fail,
+    }
 }
 
 fn near_cache(value: &NearCache) -> Result<NearConf, Invalid> {

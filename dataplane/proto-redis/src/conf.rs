@@ -1,6 +1,7 @@
 //! The compiled configuration of the family.
 
 use crate::discovery::Discovery;
+use crate::health::HealthConf;
 use crate::key_stats::KeyStatsConf;
 use crate::limits;
 use crate::migration::MigrationConf;
@@ -106,6 +107,8 @@ pub struct ClusterConf {
     pub cross_slot_bytes: usize,
     /// Replies kept near the clients; `None`: none.
     pub near: Option<NearConf>,
+    /// When nodes are outliers, and what follows.
+    pub health: HealthConf,
     /// Whether clients may change the settings and users of all nodes.
     pub administrable: bool,
     /// Whether a transaction with keys in several slots runs as one for each.
@@ -212,6 +215,7 @@ impl ClusterConf {
             refuse_cross_slot: false,
             cross_slot_bytes: limits::DEFAULT_CROSS_SLOT_BYTES,
             near: None,
+            health: HealthConf::default(),
             administrable: false,
             transactions_by_slot: false,
         }

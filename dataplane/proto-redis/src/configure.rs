@@ -41,6 +41,7 @@ impl Redis {
         for cluster in 0..self.clusters.len() {
             self.refresh(io, cluster);
             self.arm_watch(io, cluster);
+            self.watch_masters(io, cluster);
         }
     }
 

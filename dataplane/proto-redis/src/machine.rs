@@ -306,6 +306,7 @@ impl Protocol for Redis {
                     Why::Refused(why) | Why::Broken(why) => why,
                     Why::Fault => "it does not speak RESP".to_owned(),
                 };
+                self.note_loss(io, key);
                 self.lost(io, key, &why);
             }
             (Event::Mail([scripts::FLUSHED]), _) => self.scripts.forget(),

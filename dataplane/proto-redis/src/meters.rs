@@ -108,6 +108,12 @@ pub struct ClusterMeters {
     pub connecting: Gauge,
     /// Commands that wait for a node.
     pub waiting: Gauge,
+    /// Nodes put out of use: for silence, errors, slowness.
+    pub ejections: [Counter; 3],
+    /// Nodes that are.
+    pub ejected: Gauge,
+    /// Reads that a replica had not answered in time and another node was asked for.
+    pub moved: Counter,
 }
 
 impl ClusterMeters {
@@ -127,6 +133,9 @@ impl ClusterMeters {
             idle: connections("idle"),
             connecting: connections("connecting"),
             waiting: registry.gauge("midstream_pool_waiting", backend()),
+            ejections: ["silence", "errors", "slow"].map(|why| registry.counter("midstream_redis_ejections_total", with("kind", why))),
+            ejected: registry.gauge("midstream_redis_nodes_ejected", backend()),
+            moved: registry.counter("midstream_redis_reads_moved_total", backend()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One server behind us: its connections, whether it may be dialled, and what is known of its place in replication.
 
+use crate::health::Health;
 use crate::replication::Replication;
 use std::sync::Arc;
 use wire::{Key, MILLIS, Nanos};
@@ -57,6 +58,8 @@ pub struct Node {
     pub sentinel: bool,
     /// Who has its data, too, and serves reads of it.
     pub replicas: Vec<u16>,
+    /// How well it answers.
+    pub health: Health,
     /// How far it is in replication.
     pub replication: Replication,
     /// Where it stands; empty where nobody says.
@@ -80,6 +83,7 @@ impl Node {
             down_until: 0,
             sentinel: false,
             replicas: Vec::new(),
+            health: Health::default(),
             replication: Replication::default(),
             zone: Arc::default(),
             successor: None,
@@ -93,6 +97,11 @@ impl Node {
     pub fn failed(&mut self, now: Nanos, dice: u64) {
         self.backoff = (self.backoff * 2).clamp(BACKOFF_FIRST, BACKOFF_LONGEST);
         self.down_until = now + self.backoff - dice % (self.backoff / 4);
+    }
+
+    /// Whether it may be asked.
+    pub fn is_up(&self, now: Nanos) -> bool {
+        self.down_until <= now && self.health.until <= now
     }
 
     /// It answers.

@@ -58,6 +58,8 @@ pub enum Owner {
     TopologyPart,
     /// How far a master or replica is.
     Position,
+    /// Whether a master that was out of use is there.
+    Probe,
     /// A tracking client's connection to its node: the answer to CLIENT TRACKING.
     Tracks(Key),
     /// Whoever compares: a command's copy, by its number.

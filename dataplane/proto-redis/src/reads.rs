@@ -112,6 +112,8 @@ impl Redis {
         let every = known.conf.reads.as_ref()?.max_lag / PER_LAG;
         let master = known.owner(slot);
         let found = known.replica(master, now);
+        self.watch_outliers(io, cluster);
+        let known = self.clusters.get_mut(cluster)?.as_mut()?;
         if known.nodes.get_mut(usize::from(master))?.replication.asks(now, every) {
             self.ask_positions(io, cluster, master, resp);
         }
@@ -123,11 +125,15 @@ impl Redis {
         let now = io.now();
         let Some(Some(known)) = self.clusters.get_mut(cluster) else { return };
         let Some(node) = known.nodes.get_mut(usize::from(master)) else { return };
-        let replicas: Vec<u16> = node.replicas.clone().into_iter().filter(|replica| known.is_up(*replica, now)).collect();
-        if replicas.is_empty() && !known.conf.single {
+        let all = node.replicas.clone();
+        if all.is_empty() && !known.conf.single {
             // Nodes name a replica once it has begun to follow; one that came since is not in the table yet.
             self.no_position(cluster, master);
             return self.refresh(io, cluster);
+        }
+        let replicas: Vec<u16> = all.into_iter().filter(|replica| known.is_up(*replica, now)).collect();
+        if replicas.is_empty() && !known.conf.single {
+            return self.no_position(cluster, master);
         }
         self.send_on(io, cluster, master, Lane::of(resp, false), INFO, Pending::internal(Owner::Position, master, resp));
         for replica in replicas {
@@ -136,11 +142,17 @@ impl Redis {
     }
 
     /// An answer to the question for a position.
-    pub(crate) fn told_position(&mut self, pipe: Key, reply: &[u8]) {
+    pub(crate) fn told_position(&mut self, io: &mut dyn Io, pipe: Key, reply: &[u8]) {
         let Some(connection) = self.pipes.get_mut(pipe) else { return };
         connection.drop_front();
-        let (cluster, node) = (connection.cluster, connection.node);
+        let (cluster, node, is_replica) = (connection.cluster, connection.node, connection.readonly);
         self.position(cluster, node, reply);
+        let known = self.clusters.get(cluster).and_then(Option::as_ref);
+        let master = known.and_then(|known| known.nodes.iter().find(|master| master.replicas.contains(&node)));
+        if let Some(asked) = master.and_then(|master| master.replication.asked()).filter(|_| is_replica) {
+            let took = io.now().saturating_sub(asked);
+            self.took(io, cluster, node, took);
+        }
     }
 
     /// A node told its position, or would not.
@@ -181,8 +193,7 @@ impl Cluster {
         let Cluster { conf, nodes, turn, .. } = self;
         let reads = conf.reads.as_ref()?;
         let is_near = |node: u16| nodes.get(usize::from(node)).is_some_and(|node| reads.is_near(&node.zone));
-        let is_fit =
-            |node: u16| nodes.get(usize::from(node)).is_some_and(|node| node.down_until <= now && node.replication.is_fresh(now, reads.max_lag));
+        let is_fit = |node: u16| nodes.get(usize::from(node)).is_some_and(|node| node.is_up(now) && node.replication.is_fresh(now, reads.max_lag));
         let replicas = nodes.get(usize::from(master))?.replicas.iter().copied().filter(|replica| is_fit(*replica));
         let near = replicas.clone().filter(|replica| is_near(*replica)).count();
         let master_is_near = reads.from == From::Nearest && is_near(master);
@@ -206,7 +217,7 @@ impl Cluster {
     }
 
     fn is_up(&self, node: u16, now: Nanos) -> bool {
-        node != NOBODY && self.nodes.get(usize::from(node)).is_some_and(|node| node.down_until <= now)
+        node != NOBODY && self.nodes.get(usize::from(node)).is_some_and(|node| node.is_up(now))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::discovery::{Discovery, View};
 use crate::machine::Redis;
 use crate::node::Lane;
 use crate::pipe::{Owner, Pending, State};
-use crate::upstream::{TICK, TIMER_COPY, TIMER_REFRESH, TIMER_TICK, TIMER_WATCH, TIMERS};
+use crate::upstream::{TICK, TIMER_COPY, TIMER_OUTLIERS, TIMER_REFRESH, TIMER_TICK, TIMER_WATCH, TIMERS};
 use wire::{Close, Io, Key, MILLIS, Nanos, SECONDS};
 
 /// The slot table is not asked for more often.
@@ -204,6 +204,7 @@ impl Redis {
             TIMER_TICK => self.tick(io, cluster),
             TIMER_REFRESH => self.refresh_over(io, cluster),
             TIMER_COPY => self.copy_timer(io, cluster),
+            TIMER_OUTLIERS => self.look_for_outliers(io, cluster),
             _ => self.look_for_silence(io, cluster),
         }
     }

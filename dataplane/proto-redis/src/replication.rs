@@ -44,6 +44,11 @@ impl Replication {
         true
     }
 
+    /// As a master: when it and its replicas were asked last.
+    pub fn asked(&self) -> Option<Nanos> {
+        self.asked
+    }
+
     /// A master will not answer: its connection is gone.
     pub fn gone(&mut self) {
         self.out = false;

@@ -6,6 +6,7 @@
 use crate::asks::{Asks, asks};
 use crate::cluster::Reason;
 use crate::discovery::Discovery;
+use crate::health::Why;
 use crate::heavy::HEAVY;
 use crate::limits;
 use crate::machine::Redis;
@@ -93,13 +94,18 @@ impl Redis {
             }
             Owner::Mirror(number) => self.mirror_answer(io, key, number, piece, done),
             Owner::Copy(number) => self.copy_answer(io, key, number, piece, done),
-            Owner::Position if done => self.told_position(key, piece),
+            Owner::Position if done => self.told_position(io, key, piece),
             Owner::Tracks(client) if done => {
                 pipe.drop_front();
                 self.tracks(io, client, piece);
             }
+            Owner::Probe if done => {
+                let (cluster, node) = (pipe.cluster, pipe.node);
+                pipe.drop_front();
+                self.probed(io, cluster, node);
+            }
             Owner::Nobody if done => pipe.drop_front(),
-            Owner::Near(_) | Owner::Tracks(_) | Owner::Identity | Owner::Nobody | Owner::Position => {}
+            Owner::Near(_) | Owner::Tracks(_) | Owner::Identity | Owner::Nobody | Owner::Position | Owner::Probe => {}
         }
         if done {
             self.close_if_retired(io, key);
@@ -245,6 +251,9 @@ impl Redis {
         if let (true, To::Read(slot)) = (readonly, pending.to) {
             // Whatever a replica cannot answer, its master can.
             self.unfit(cluster, node);
+            if matches!(asks, Asks::Again | Asks::Refresh) {
+                self.outlier(io, cluster, node, Why::Errors);
+            }
             if asks != Asks::Again {
                 self.refresh(io, cluster);
             }

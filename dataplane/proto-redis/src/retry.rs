@@ -132,7 +132,7 @@ impl Redis {
         match parked.reason {
             Reason::Paced if client.lease.is_none() && client.ring.is_front(seq) => Turn::Paced,
             Reason::Paced => Turn::NotYet,
-            _ if now >= pending.deadline => Turn::Over,
+            _ if now >= pending.deadline || self.is_refused(parked.cluster, pending.to, now) => Turn::Over,
             _ if self.has_migrations && self.is_fenced(key, seq, pending.leased) => Turn::NotYet,
             _ if parked.due > now || !client.ring.may_retry(seq) || self.is_down(parked.cluster, pending.to, now) => Turn::NotYet,
             _ => Turn::Now,
@@ -177,15 +177,16 @@ impl Redis {
         self.park(io, cluster, &parked.bytes, parked.pending, 0, parked.reason);
     }
 
+    /// Whether commands fail at once that would go there.
+    fn is_refused(&self, cluster: usize, to: To, now: Nanos) -> bool {
+        let known = self.clusters.get(cluster).and_then(Option::as_ref).filter(|known| known.opened);
+        known.and_then(|known| known.only(to)).is_some_and(|node| self.refusal(cluster, node, now).is_some())
+    }
+
     /// Whether trying now is in vain.
     fn is_down(&self, cluster: usize, to: To, now: Nanos) -> bool {
         let Some(Some(known)) = self.clusters.get(cluster) else { return false };
-        let node = match to {
-            To::Slot(slot) | To::Read(slot) => known.owner(slot),
-            To::Node(node) => known.successor(node),
-            To::Itself(node) => node,
-            To::Any => return false,
-        };
+        let Some(node) = known.only(to) else { return false };
         known.nodes.get(usize::from(node)).is_none_or(|node| node.down_until > now)
     }
 

@@ -21,11 +21,12 @@ pub(crate) const TICK: Nanos = 50 * MILLIS;
 const ONE_MORE: Nanos = SECONDS;
 
 /// Timers of `Key::NONE`: of each back end.
-pub(crate) const TIMERS: u32 = 4;
+pub(crate) const TIMERS: u32 = 5;
 pub(crate) const TIMER_TICK: u32 = 0;
 pub(crate) const TIMER_REFRESH: u32 = 1;
 pub(crate) const TIMER_WATCH: u32 = 2;
 pub(crate) const TIMER_COPY: u32 = 3;
+pub(crate) const TIMER_OUTLIERS: u32 = 4;
 
 impl Redis {
     /// Sends a command to where it belongs, or parks it.
@@ -44,6 +45,12 @@ impl Redis {
         if node == NOBODY {
             let reason = if known.is_known() { Reason::NotServed } else { Reason::NoTopology };
             return self.park(io, cluster, bytes, pending, 0, reason);
+        }
+        if known.opened
+            && let Owner::Client(..) = pending.owner
+            && let Some(reason) = self.refusal(cluster, node, io.now())
+        {
+            return self.give_up(io, cluster, pending, &reason);
         }
         if pending.leased {
             return self.send_leased(io, cluster, node, bytes, pending);
@@ -174,7 +181,7 @@ impl Redis {
             Owner::Mirror(number) => self.mirror_failed(number),
             Owner::Copy(number) => self.copy_failed(io, number, true, pipe.state == State::Ready),
             Owner::Position => self.no_position(pipe.cluster, pipe.node),
-            Owner::Login | Owner::Near(_) | Owner::Tracks(_) | Owner::Identity | Owner::Nobody | Owner::TopologyPart => {}
+            Owner::Login | Owner::Probe | Owner::Near(_) | Owner::Tracks(_) | Owner::Identity | Owner::Nobody | Owner::TopologyPart => {}
             Owner::Client(..) if pending.leased => self.orphan_of_lease(io, pending, bytes, pipe, why),
             Owner::Client(..) if pipe.state == State::Connecting || (pending.repeatable && pending.kept > 0) => {
                 let deadline = pending.deadline.max(io.now() + ONE_MORE);

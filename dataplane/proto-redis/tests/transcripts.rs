@@ -51,6 +51,7 @@ fn worker(with: &str) -> Sim {
     if with.contains("login") {
         cluster.credentials = Some(Credentials { user: "app".into(), password: b"pw".to_vec() });
     }
+    cluster.health.fail_masters = with.contains("impatient");
     let users = if with.contains("users") {
         vec![User { name: "default".into(), password: Some(b"secret"[..].into()) }, User { name: "app".into(), password: Some(b"pw"[..].into()) }]
     } else {
