@@ -10,7 +10,7 @@ BIN  := $(VENV)/bin
 NATIVE := $(shell find dataplane xds/protos -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' -o -name '*.json' -o -name '*.tsv' \) -print) \
           Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: help build test demo bench conformance-postgres conformance-redis conformance-xds lint fmt fuzz check lock servers clean
+.PHONY: help build test demo bench conformance-postgres conformance-redis conformance-kafka conformance-xds lint fmt fuzz check lock servers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,6 +55,9 @@ conformance-postgres: servers build ## real clients' own test suites, directly a
 conformance-redis: servers build ## redis-py's own test suite, on one server and through a sidecar before a cluster; then clients of other languages; SUITES="redis-py-resp3" for one of them
 	$(BIN)/python -m tests.conformance.redis $(SUITES)
 	$(if $(SUITES),,$(BIN)/python -m tests.conformance.redis.clients)
+
+conformance-kafka: servers build ## Kafka's own tools, Streams and three clients, directly and through a sidecar before one and three brokers; SCENES="java-console ..." for some
+	$(BIN)/python -m tests.conformance.kafka $(SCENES)
 
 conformance-xds: build ## every rule of xDS as a scenario, in both variants, over gRPC; then Envoy, gRPC Python and grpc-js on our server
 	$(BIN)/pytest -q tests/conformance/xds

@@ -22,6 +22,7 @@ START_DEADLINE_S = 120.0  # one broker 5 s idle; three on a loaded machine of tw
 class Kafka:
     """`brokers` nodes (1 to 3), each broker and controller. `users` (name to password) opens a second listener
     per broker beside the plain one, for SASL by PLAIN, SCRAM and unsigned tokens. `settings` are lines of server.properties.
+    `host` is an address of loopback: with one of their own the brokers' addresses can be told from everybody else's.
     """
 
     is_real = True
@@ -33,12 +34,14 @@ class Kafka:
         users: dict[str, str] | None = None,
         settings: dict[str, str] | None = None,
         heap: tuple[str, ...] = HEAP,
+        host: str = ports.LOOPBACK,
     ) -> None:
         held = ports.free_range(3 * brokers)
         self.directory = account.scratch("kafka")
         self.users, self._settings, self._heap = users or {}, settings or {}, heap
         self.brokers = [
-            Broker(index + 1, plain=held[index], controller=held[brokers + index], sasl=held[2 * brokers + index]) for index in range(brokers)
+            Broker(index + 1, plain=held[index], controller=held[brokers + index], sasl=held[2 * brokers + index], host=host)
+            for index in range(brokers)
         ]
         self._processes: list[Process] = []
 
@@ -74,7 +77,7 @@ class Kafka:
 
     def bootstrap(self, *, sasl: bool = False) -> list[str]:
         """HOST:PORT of every broker's plain listener, or of the SASL one."""
-        return [f"{ports.LOOPBACK}:{broker.sasl if sasl else broker.plain}" for broker in self.brokers]
+        return [f"{broker.host}:{broker.sasl if sasl else broker.plain}" for broker in self.brokers]
 
     def client_options(self, *, sasl_user: str | None = None) -> dict[str, Any]:
         """Keyword arguments for aiokafka's clients."""
@@ -127,7 +130,7 @@ class Kafka:
         return serving
 
     def _wait_for(self, process: Process, broker: Broker) -> None:
-        address = f"{ports.LOOPBACK}:{broker.plain}"
+        address = f"{broker.host}:{broker.plain}"
         wait.until(
             f"metadata from {process.name}",
             lambda: wait.blocking(_sees(address, broker.id)),

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import LabError, Missing
@@ -56,13 +57,9 @@ def fetch(deadline_s: float = FETCH_DEADLINE_S) -> Path:
         raise Missing("openjdk-17-jre-headless", f"Kafka {VERSION} needs Java {JAVA_AT_LEAST} or newer (Debian package)")
     if cached():
         return cache() / "lib"
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise Missing("maven", f"Kafka {VERSION} is fetched with mvn (Debian package)")
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache()) as work:
-        (Path(work) / "pom.xml").write_text(pom())
-        _run_maven([maven, "-B", "-q", "dependency:copy-dependencies", "-DoutputDirectory=lib"], work, deadline_s)
+        copy_dependencies(Path(work), DEPENDENCIES, deadline_s)
         try:
             (Path(work) / "lib").rename(cache() / "lib")  # whole or not at all
         except OSError:
@@ -71,10 +68,19 @@ def fetch(deadline_s: float = FETCH_DEADLINE_S) -> Path:
     return cache() / "lib"
 
 
-def pom() -> str:
+def copy_dependencies(directory: Path, dependencies: Iterable[tuple[str, str, str]], deadline_s: float = FETCH_DEADLINE_S) -> None:
+    """Jars by group, artifact and version, and all that they need, into `lib` of a directory."""
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise Missing("maven", f"Kafka {VERSION} is fetched with mvn (Debian package)")
+    (directory / "pom.xml").write_text(_pom(dependencies))
+    _run_maven([maven, "-B", "-q", "dependency:copy-dependencies", "-DoutputDirectory=lib"], directory, deadline_s)
+
+
+def _pom(wanted: Iterable[tuple[str, str, str]]) -> str:
     dependencies = "\n".join(
         f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>"
-        for group, artifact, version in DEPENDENCIES
+        for group, artifact, version in wanted
     )
     return (
         '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>\n'
@@ -83,7 +89,7 @@ def pom() -> str:
     )
 
 
-def _run_maven(argv: list[str], directory: str, deadline_s: float) -> None:
+def _run_maven(argv: list[str], directory: Path, deadline_s: float) -> None:
     try:
         done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=deadline_s)
     except subprocess.TimeoutExpired:

@@ -17,12 +17,13 @@ SCRAM = ("scram-sha-256", "scram-sha-512")
 
 @dataclass(frozen=True)
 class Broker:
-    """`id` counts from 1; the ports are of its three listeners."""
+    """`id` counts from 1; the ports are of its three listeners, all on `host`."""
 
     id: int
     plain: int
     controller: int
     sasl: int
+    host: str = LOOPBACK
 
 
 def render(broker: Broker, all_brokers: list[Broker], data: Path, users: dict[str, str], more: dict[str, str]) -> str:
@@ -32,7 +33,7 @@ def render(broker: Broker, all_brokers: list[Broker], data: Path, users: dict[st
     lines = {
         "process.roles": "broker,controller",
         "node.id": broker.id,
-        "controller.quorum.voters": ",".join(f"{other.id}@{LOOPBACK}:{other.controller}" for other in all_brokers),
+        "controller.quorum.voters": ",".join(f"{other.id}@{other.host}:{other.controller}" for other in all_brokers),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
         **_listeners(broker, sasl=bool(users)),
@@ -56,9 +57,9 @@ def render(broker: Broker, all_brokers: list[Broker], data: Path, users: dict[st
 
 def _listeners(broker: Broker, *, sasl: bool) -> dict[str, str]:
     clients = {"PLAINTEXT": broker.plain, **({"SASL": broker.sasl} if sasl else {})}
-    advertised = ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in clients.items())
+    advertised = ",".join(f"{name}://{broker.host}:{port}" for name, port in clients.items())
     return {
-        "listeners": f"{advertised},CONTROLLER://{LOOPBACK}:{broker.controller}",
+        "listeners": f"{advertised},CONTROLLER://{broker.host}:{broker.controller}",
         "advertised.listeners": advertised,
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT",
     }

@@ -72,6 +72,10 @@ pub fn family() -> Arc<dyn Family> {
 
 /// What tests and fuzzers drive without a session.
 pub mod fuzz {
+    /// The generated programs.
+    pub mod tables {
+        pub use crate::tables::*;
+    }
     pub use crate::edit::text;
     pub use crate::frame::{request_body, request_head, response_head, tags};
     pub use crate::table;

@@ -9,10 +9,17 @@ use crate::session::{Link, Session};
 use crate::shared::{Shared, TAG_ASK, TIMER_ASK};
 use identity::Entropy;
 use std::sync::Arc;
-use wire::{Close, Conf, Event, Fault, Io, Key, Opened, Protocol, Side, Slab, Why, Worker};
+use wire::{Close, Conf, Event, Fault, Io, Key, Nanos, Opened, Protocol, SECONDS, Side, Slab, Why, Worker};
 
 /// The longest answer to our own question.
 const MAX_ANSWER: u32 = 32 * 1024 * 1024;
+
+/// How long a client that sends no more is kept for what it is owed. A Fetch may wait for weeks, and whether such a client is still there
+/// nothing tells; brokers do not wait at all.
+const LEAVE_TIMEOUT: Nanos = 5 * SECONDS;
+
+/// The timer of a client that sends no more.
+const TIMER_LEAVE: u32 = 3;
 
 /// What a connection to a broker is for.
 #[derive(Clone, Debug)]
@@ -227,9 +234,13 @@ impl Kafka {
                     session.resume(io);
                 }
             }
-            Event::HalfClosed => {
+            Event::Timer(TIMER_LEAVE) if self.sessions.get(key).is_none_or(|session| session.response.is_none()) => {
+                self.drop_session(io, key, Close::Flush);
+            }
+            Event::Timer(TIMER_LEAVE) | Event::HalfClosed => {
                 if let Some(session) = self.sessions.get_mut(key) {
                     session.is_leaving = true;
+                    io.arm(key, TIMER_LEAVE, io.now().saturating_add(LEAVE_TIMEOUT));
                 }
                 self.settle(io, key);
             }

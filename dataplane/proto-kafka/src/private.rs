@@ -9,14 +9,8 @@ use crate::tables::interest;
 use crate::walk::Part;
 
 /// Settings whose values are addresses; those that end in `.bootstrap.servers` are as well.
-const ADDRESSED: [&[u8]; 6] = [
-    b"advertised.listeners",
-    b"listeners",
-    b"controller.quorum.bootstrap.servers",
-    b"controller.quorum.voters",
-    b"early.start.listeners",
-    b"zookeeper.connect",
-];
+const ADDRESSED: [&[u8]; 5] =
+    [b"advertised.listeners", b"listeners", b"controller.quorum.bootstrap.servers", b"controller.quorum.voters", b"zookeeper.connect"];
 
 /// What stands in a text for an address that is no broker's.
 const HIDDEN: &str = "(address hidden)";
@@ -31,17 +25,19 @@ pub fn listeners(marks: &[Mark], splices: &mut Vec<Splice>) {
 
 /// Hides the values of settings that are addresses, as brokers hide passwords: null, and said to be sensitive.
 pub fn settings(body: &[u8], marks: &[Mark], splices: &mut Vec<Splice>) {
-    let mut is_address = false;
+    let (mut is_address, mut is_hidden) = (false, false);
     for mark in marks.iter().filter(|mark| mark.part == Part::Value) {
         match mark.interest {
             interest::CONFIG_NAME => {
                 let name = mark.text(body);
                 is_address = ADDRESSED.contains(&name) || name.ends_with(b".bootstrap.servers");
+                is_hidden = false;
             }
-            interest::CONFIG_VALUE | interest::SYNONYM_VALUE if is_address => {
-                splices.push(mark.with(if mark.compact { vec![0] } else { vec![0xff, 0xff] }))
+            interest::CONFIG_VALUE | interest::SYNONYM_VALUE if is_address && !mark.text(body).is_empty() => {
+                is_hidden = true;
+                splices.push(mark.with(if mark.compact { vec![0] } else { vec![0xff, 0xff] }));
             }
-            interest::SENSITIVE if is_address => splices.push(mark.with([1])),
+            interest::SENSITIVE if is_hidden => splices.push(mark.with([1])),
             _ => {}
         }
     }
