@@ -29,7 +29,7 @@ from xds.protocol.resource import set_version
 
 Key = tuple[str, str]  # type URL, name
 
-# A name that was asked for and not answered is taken not to exist after this (C4).
+# A name that was asked for and not answered is taken not to exist after this (C4), and a type not to be known to the server.
 DOES_NOT_EXIST_AFTER_S = 15.0
 
 
@@ -135,7 +135,8 @@ class Client(ABC):
             taken.malformed = "a name occurs twice in one response"
         if taken.malformed:
             return []
-        self._unanswered.discard(url)
+        self._unanswered.pop(url, None)
+        self._answered = True
         lost = [item.name for item in items if self._is_asked((url, item.name)) and not self._take_in(url, item, now)]
         for name in removed:
             self._remove((url, name))
@@ -145,16 +146,19 @@ class Client(ABC):
 
     @property
     def alarm(self) -> float | None:
-        """When `tick` has something to do."""
-        return min(self._asked.values(), default=None)
+        """When `tick` has something to do. A server that has answered nothing yet may be slow with everything."""
+        return min((*self._asked.values(), *(self._unanswered.values() if self._answered else ())), default=None)
 
     def tick(self, now: float) -> list[Message]:
-        """Names that were not answered in time do not exist (C4)."""
+        """Names that were not answered in time do not exist (C4); of types that were not, what is held stays."""
         late = [key for key, until in self._asked.items() if until <= now]
         for key in late:
             del self._asked[key]
             self._remove(key)
-        return self._advance(now) if late else []
+        unknown = [url for url, until in self._unanswered.items() if self._answered and until <= now]
+        for url in unknown:
+            del self._unanswered[url]
+        return self._advance(now) if late or unknown else []
 
     @property
     def expiry(self) -> float | None:
@@ -230,7 +234,8 @@ class Client(ABC):
     def _begin(self) -> None:
         self._pending = Update()
         self._opened: list[str] = []  # types asked for on this stream, in order
-        self._unanswered: set[str] = set()  # of these
+        self._unanswered: dict[str, float] = {}  # of these -> until when they may be
+        self._answered = False  # the server has answered something
         self._names: dict[str, set[str]] = {url: set() for url in self.named}
         self._asked: dict[Key, float] = {}  # names that were not answered yet -> until when they may be
         self._offered: dict[Key, Held] = dict(self.held)  # what the server has given, taken or not
@@ -255,7 +260,7 @@ class Client(ABC):
             if self.named and (self._unanswered or self._asked):
                 break
             self._opened.append(url)
-            self._unanswered.add(url)
+            self._unanswered[url] = now + self.patience_s
             requests.append(self._first(url, ()))
         return requests
 

@@ -29,7 +29,7 @@ class SotwClient(Client):
     def _first(self, type_url: str, names: Iterable[str]) -> Message:
         """A server that has what was accepted last need not answer (W4), so it is not waited for."""
         if self._versions.get(type_url):
-            self._unanswered.discard(type_url)
+            self._unanswered.pop(type_url, None)
         return self._request(type_url)
 
     def _change(self, type_url: str, new: list[str], old: list[str]) -> Message:

@@ -112,6 +112,7 @@ class ServerStream(ABC):
         self._queue: deque[Outgoing] = deque()
         self._nonce = 0
         self._features: frozenset[str] = frozenset()
+        self._refers = False  # one of the types may refer to clusters
         self._awaited: set[str] = set()  # endpoints the client is expected to ask for before anything may refer to their clusters
 
     def offer(self, snapshot: Snapshot) -> None:
@@ -186,7 +187,8 @@ class ServerStream(ABC):
     def _due(self) -> Iterable[Outgoing]:
         """What the client must be given to hold the snapshot, in order; it counts as given (S10)."""
         due: list[Outgoing] = []
-        self._awaited &= self._endpoints()
+        if self._awaited:
+            self._awaited &= self._endpoints()
         for state in self.types.values():
             subscription = state.subscription
             if subscription.type_url == ENDPOINTS:
@@ -226,6 +228,7 @@ class ServerStream(ABC):
             return found, False
         if len(self.types) >= MAX_TYPES:
             raise StreamError(f"more than {MAX_TYPES} resource types on one stream")
+        self._refers = self._refers or _may_refer(request.type_url)
         new = TypeState(Subscription(request.type_url))
         self.types[request.type_url] = new
         self.types = dict(sorted(self.types.items(), key=lambda item: push_rank(item[0])))
@@ -256,7 +259,7 @@ class ServerStream(ABC):
     def _await(self, name: str, state: TypeState | None) -> None:
         """Where nothing on this stream can refer to clusters there is nothing to hold back, and what has no endpoints is not waited for."""
         asked = state is not None and state.subscription.wants(name)
-        if not asked and name in self._endpoints() and any(_may_refer(url) for url in self.types):
+        if self._refers and not asked and name in self._endpoints():
             self._awaited.add(name)
 
     def _endpoints(self) -> Set[str]:

@@ -34,15 +34,17 @@ class ClientStage:
         self.nack: Any = None
         self.client: AdsClient | None = None
         self._task: asyncio.Task | None = None
+        self.answering: asyncio.Task | None = None
 
     async def __aenter__(self) -> ClientStage:
         await self.servers[0].start()
         return self
 
     async def __aexit__(self, *_) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in (self._task, self.answering):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         for server in self.servers:
             await server.stop()
 
@@ -82,6 +84,7 @@ def _text(url: str, name: str, content: str) -> str:
 async def _(stage: ClientStage, nouns: str) -> None:
     nouns, _, named_types = nouns.partition(" that asks for the endpoints of its clusters, for ")
     nouns, _, held = nouns.partition(" that held ")
+    nouns, _, patience = nouns.removesuffix(" s of patience").partition(" with ")
     if named_types:
         patience_s = float(named_types.removesuffix(" s"))
         stage.start(nouns, named=[ENDPOINTS], references=_endpoints_of, patience_s=patience_s)
@@ -90,7 +93,7 @@ async def _(stage: ClientStage, nouns: str) -> None:
         value = Foreign(stage.variant)._content(TYPES[noun], name, "1")
         stage.start(nouns, held=[Held(TYPES[noun], name, "1", value)])
     else:
-        stage.start(nouns)
+        stage.start(nouns, **({"patience_s": float(patience)} if patience else {}))
 
 
 def _endpoints_of(held: Held):
@@ -112,17 +115,7 @@ async def _(stage: ClientStage) -> None:
 async def _(stage: ClientStage) -> None:
     """It answers whatever it is asked, as the probe and then the client do."""
     await stage.server.start()
-    stage.answering = asyncio.create_task(_answer_everything(stage.server))
-
-
-async def _answer_everything(server: Foreign) -> None:
-    while True:
-        stream = server.stream
-        request = await server.hear(lambda _: True)
-        if not request.response_nonce:
-            await server.give(request.type_url, [("a", "1", 0)])
-        if server.stream is not stream:
-            continue
+    stage.answering = asyncio.create_task(stage.server.answer_all(lambda request: stage.server.made(request.type_url, [("a", "1", 0)])))
 
 
 @step("the client is connected to the {which} server")

@@ -24,6 +24,7 @@ class Stream:
     def __init__(self) -> None:
         self.requests: list[Any] = []
         self.next = 0  # the first that no sentence has asked about
+        self.answered = 0  # how many `answer_all` has seen
         self.responses: asyncio.Queue = asyncio.Queue()
 
 
@@ -96,6 +97,23 @@ class Foreign:
     async def give(self, url: str, resources: list[tuple[str, str, float]], *, version: str = "1", nonce: str = "", **extra: Any) -> None:
         """`resources` are names, contents (empty: a heartbeat) and TTLs; `extra` are fields of the response."""
         await self.hear(lambda request: request.type_url == url, again=True)
+        self.stream.responses.put_nowait(self.made(url, resources, version=version, nonce=nonce, **extra))
+
+    async def answer_all(self, answer: Callable[[Any], Any]) -> None:
+        """Until cancelled: whatever is asked on a stream, acknowledgements apart, is answered."""
+        while True:
+            request = await self._next()
+            if not request.response_nonce:
+                self.stream.responses.put_nowait(answer(request))
+
+    async def _next(self) -> Any:
+        async with self._heard:
+            await self._heard.wait_for(lambda: self.stream.answered < len(self.stream.requests))
+            self.stream.answered += 1
+            return self.stream.requests[self.stream.answered - 1]
+
+    def made(self, url: str, resources: list[tuple[str, str, float]], *, version: str = "1", nonce: str = "", **extra: Any) -> Any:
+        """A response in this server's variant."""
         self._nonce += 1
         response = message(self.prefix + "DiscoveryResponse")(type_url=url, nonce=nonce or f"n{self._nonce}", **extra)
         for name, content, ttl_s in resources:
@@ -113,7 +131,7 @@ class Foreign:
                 response.resources.add(type_url=url, value=plain)
         if self.variant == "sotw":
             response.version_info = version
-        self.stream.responses.put_nowait(response)
+        return response
 
     def _content(self, url: str, name: str, content: str) -> bytes:
         field, other = _FIELDS.get(url, ("name", "listeners"))

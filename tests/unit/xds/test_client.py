@@ -1,8 +1,8 @@
-"""Obligations C1..C7 of a client, against our own server machine and against a scripted one."""
+"""Obligations C1..C9 of a client, against our own server machine and against a scripted one."""
 
 import pytest
 
-from tests.unit.xds.peer import CLUSTER, LISTENER, RULE, Delta, names, resource
+from tests.unit.xds.peer import CLUSTER, ENDPOINTS, LISTENER, RULE, Delta, names, resource
 from xds.messages import message
 from xds.protocol.client import DeltaClient, Held
 from xds.protocol.report import REPORT_URL, Refused
@@ -192,4 +192,77 @@ def _response(type_url, nonce, *, info="", **contents):
         item = response.resources.add(name=name, version=value)
         item.resource.type_url, item.resource.value = type_url, value.encode()
     assert names(response) == list(contents)
+    return response
+
+
+ENDPOINTS_OF = {"named": [ENDPOINTS], "references": lambda held: [(ENDPOINTS, held.name)] * (held.type_url == CLUSTER)}
+
+
+def test_c4_a_name_that_nobody_answers_does_not_exist_after_15_seconds():
+    client = DeltaClient(NODE, (CLUSTER, LISTENER), **ENDPOINTS_OF)
+    client.connected(now=100.0)
+    (asking,) = client.receive(_response(CLUSTER, "1", a="1"), now=101.0)
+    assert list(asking.resource_names_subscribe) == ["a"]
+    assert (client.alarm, client.tick(115.9)) == (116.0, [])
+    (next_type,) = client.tick(116.0)
+    assert (next_type.type_url, client.absent) == (LISTENER, {(ENDPOINTS, "a")})
+    client.receive(_response(LISTENER, "2", l="1"), now=117.0)
+    assert set(client.take(force=True).changed) == {(CLUSTER, "a"), (LISTENER, "l")}
+
+
+def test_c4_what_comes_later_exists_again():
+    client = DeltaClient(NODE, (CLUSTER,), **ENDPOINTS_OF)
+    client.connected()
+    client.receive(_response(CLUSTER, "1", a="1"))
+    client.tick(15.0)
+    client.receive(_response(ENDPOINTS, "2", a="1"), now=20.0)
+    assert client.absent == set()
+    assert set(client.take(force=True).changed) == {(CLUSTER, "a"), (ENDPOINTS, "a")}
+
+
+def test_c8_what_is_held_and_confirmed_is_not_waited_for():
+    held = [Held(CLUSTER, "a", "1", b"1"), Held(ENDPOINTS, "a", "1", b"1")]
+    client = DeltaClient(NODE, (CLUSTER,), held, **ENDPOINTS_OF)
+    client.connected()
+    (asking,) = client.receive(_response(CLUSTER, "1"))
+    assert dict(asking.initial_resource_versions) == {"a": "1"}
+    assert client.alarm is None
+
+
+def test_c9_what_is_not_renewed_is_dropped_even_without_a_stream():
+    client = DeltaClient(NODE, (RULE,))
+    client.connected()
+    client.receive(_mortal("1", "a", 10, b"1"), now=100.0)
+    client.applied(client.take(force=True), [])
+    client.receive(_mortal("2", "a", 10, None), now=105.0)
+    client.disconnected()
+    assert (client.expiry, client.expire(114.9)) == (115.0, None)
+    update = client.expire(115.0)
+    client.applied(update, [])
+    assert (update.removed, client.held, client.expiry) == ({(RULE, "a")}, {}, None)
+
+
+def test_c9_a_heartbeat_of_what_was_dropped_makes_it_asked_for():
+    client = DeltaClient(NODE, (RULE,))
+    client.connected()
+    client.receive(_mortal("1", "a", 10, b"1"), now=100.0)
+    client.applied(client.take(force=True), [])
+    client.applied(client.expire(110.0), [])
+    (asking,) = client.receive(_mortal("2", "a", 10, None), now=111.0)
+    assert list(asking.resource_names_subscribe) == ["a"]
+
+
+def test_c9_a_resource_without_ttl_lives_on():
+    client = DeltaClient(NODE, (RULE,))
+    client.connected()
+    client.receive(_mortal("1", "a", 10, b"1"), now=100.0)
+    client.receive(_response(RULE, "2", a="2"), now=101.0)
+    assert client.expiry is None
+
+
+def _mortal(nonce, name, ttl_s, value):
+    response = RESPONSE(type_url=RULE, nonce=nonce)
+    item = response.resources.add(name=name, version="1", ttl={"seconds": ttl_s})
+    if value is not None:
+        item.resource.type_url, item.resource.value = RULE, value
     return response

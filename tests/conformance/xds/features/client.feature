@@ -69,6 +69,13 @@ Feature: What our client does, driven by a server that is not ours
     Then the client has cluster a, listener l
     And the client reports endpoints a as RECEIVED_ERROR
 
+  @C4
+  Scenario: a type that the server does not know is not waited for
+    Given a client of cluster, rule, listener with 0.3 s of patience
+    When the server gives cluster a
+    And the server gives listener l
+    Then the client has cluster a, listener l
+
   @C5
   Scenario: what was not asked for is acknowledged and not used
     Given a client of cluster, listener that asks for the endpoints of its clusters, for 60 s

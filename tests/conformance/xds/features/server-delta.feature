@@ -182,6 +182,7 @@ Feature: What a server owes its clients in the delta variant
     And the client takes listener a, b
     And the server publishes listener b=2, but refuses listener a with UNAVAILABLE "refused by other sidecars"
     Then the client gets listener a, b=2
+    And the client gets nothing
 
   @D10 @sotw
   Scenario: a name that does not exist is an error of its own, since absence says nothing
@@ -191,6 +192,6 @@ Feature: What a server owes its clients in the delta variant
 
   @D10
   Scenario: a locator is a name, too
-    Given the server has rule a
+    Given the server has rule a, rule b
     When the client asks for rule a by a locator
     Then the client gets rule a
