@@ -41,6 +41,7 @@ class Drive:
                 return
         Memory.load(default_state_folder(), self._name, []).forget()
         self._stages.start(wanted)
+        self._memory().save()
         _say(f"{KIND} {self._name}: dual-write; next: midstream migrate backfill {self._name}")
 
     async def backfill(self, rate: int) -> None:
@@ -134,7 +135,10 @@ class Drive:
 
     def _memory(self) -> Memory:
         spec = self._stages.spec()
-        return Memory.load(default_state_folder(), self._name, [spec.from_, spec.to, spec.prefixes])
+        memory = Memory.load(default_state_folder(), self._name, [spec.from_, spec.to, spec.prefixes])
+        self._stages.known.update(memory.nodes)
+        memory.nodes = sorted(self._stages.known - self._stages.absent)
+        return memory
 
     def _settled(self, spec: RedisMigrationSpec) -> dict[str, list]:
         """All copy, and nothing is under way that they do not know of."""

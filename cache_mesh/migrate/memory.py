@@ -10,13 +10,15 @@ from typing import Any
 
 @dataclass
 class Memory:
-    """`witness`: the sidecars of the last clean comparison of that direction (see `sidecars.witness`)."""
+    """`witness`: the sidecars of the last clean comparison of that direction (see `sidecars.witness`). `nodes`: all that were ever seen; a control
+    plane that was started anew knows only of those that have come back."""
 
     path: Path
     of: list[Any] = field(default_factory=list)  # from, to, prefixes
     walk: dict[str, int | None] = field(default_factory=dict)
     layout: Any = None
     backfilled: bool = False
+    nodes: list[str] = field(default_factory=list)
     direction: str = ""
     witness: dict[str, list] = field(default_factory=dict)
 
@@ -28,7 +30,7 @@ class Memory:
             kept = json.loads(path.read_text())
         except (OSError, ValueError):
             kept = {}
-        if kept.get("of") != of:
+        if not isinstance(kept, dict) or kept.get("of") != of:
             return Memory(path, of)
         return Memory(path, **kept)
 

@@ -36,9 +36,11 @@ class Sidecar:
         return self.settling == self.dirty == self.unsure == 0
 
 
-def sidecars(status: dict, name: str) -> list[Sidecar]:
-    """Of a control plane's status."""
-    return [_sidecar(found, name) for found in status["sidecars"]]
+def sidecars(status: dict, name: str, known: set[str]) -> list[Sidecar]:
+    """Of a control plane's status, and those that were `known` to an earlier one and are not there."""
+    there = {found["node"] for found in status["sidecars"]}
+    gone = [{"node": node, "connected": False, "objects": []} for node in sorted(known - there)]
+    return [_sidecar(found, name) for found in [*status["sidecars"], *gone]]
 
 
 def _sidecar(found: dict, name: str) -> Sidecar:

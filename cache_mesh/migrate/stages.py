@@ -7,7 +7,7 @@ prepared ─start─> dual-write ─cut_over─> fence > switch > cut-over ─fi
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -27,13 +27,14 @@ Say = Callable[[str], None]
 
 @dataclass
 class Stages:
-    """One migration. `absent`: nodes that are known to be gone for good."""
+    """One migration. `absent`: nodes that are known to be gone for good; `known`: all that were ever seen."""
 
     client: RestClient
     name: str
     absent: frozenset[str]
     say: Say
     fence_s: float = 5.0
+    known: set[str] = field(default_factory=set)
 
     def object(self) -> dict | None:
         found = self.client.objects(KIND, self.name)["objects"]
@@ -47,7 +48,9 @@ class Stages:
         return RedisMigrationSpec.model_validate(found["spec"])
 
     def seen(self) -> list[Sidecar]:
-        return [one for one in sidecars(self.client.status(), self.name) if one.connected or one.node not in self.absent]
+        found = sidecars(self.client.status(), self.name, self.known)
+        self.known.update(one.node for one in found)
+        return [one for one in found if one.connected or one.node not in self.absent]
 
     def go_to(self, stage: str, spec: dict[str, Any] | None = None, seconds: float = SETTLES_WITHIN_S) -> int:
         """Stores the stage, and waits until every worker of every sidecar does as it says. The epoch. Raises Failed."""

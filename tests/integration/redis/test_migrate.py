@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,25 +25,24 @@ from tests.integration.redis.migration_load import held, loops, preload
 OBJECTS = """
 apiVersion: midstream/v1
 kind: RedisCluster
-metadata: {{name: old}}
-spec: {{nodes: {old}, retryDeadline: 60s}}
+metadata: {{name: many}}
+spec: {{nodes: {many}, retryDeadline: 60s}}
 ---
 apiVersion: midstream/v1
 kind: RedisCluster
-metadata: {{name: new}}
-spec: {{nodes: ["{new}"], mode: single, retryDeadline: 60s}}
----
-apiVersion: midstream/v1
-kind: Listener
 metadata: {{name: one}}
-spec: {{address: "127.0.0.1:{one}", protocol: redis, backend: old}}
+spec: {{nodes: ["{one}"], mode: single, retryDeadline: 60s}}
 ---
 apiVersion: midstream/v1
 kind: Listener
-metadata: {{name: two}}
-spec: {{address: "127.0.0.1:{two}", protocol: redis, backend: old}}
+metadata: {{name: first}}
+spec: {{address: "127.0.0.1:{ports[0]}", protocol: redis, backend: {backend}}}
+---
+apiVersion: midstream/v1
+kind: Listener
+metadata: {{name: second}}
+spec: {{address: "127.0.0.1:{ports[1]}", protocol: redis, backend: {backend}}}
 """
-
 
 KEYS = 1000
 # A slow machine is no reason to go back; clients wait for longer.
@@ -50,15 +50,18 @@ PATIENT = ("--fence-seconds", "30")
 
 
 class Scene:
-    """A control plane, two sidecars with a listener each, an old cluster and a new server."""
+    """A control plane, two sidecars with a listener each, a cluster and a server."""
 
-    def __init__(self, folder: Path, old: RedisCluster, new: RedisServer) -> None:
-        self.folder, self.old, self.new = folder, old, new
+    def __init__(self, folder: Path, many: RedisCluster, one: RedisServer) -> None:
+        self.folder, self.many, self.one = folder, many, one
         self.ports = [ports.free(), ports.free()]
         self.plane = ControlPlane(folder / "control").start()
-        done = self.plane.apply(OBJECTS.format(old=old.addresses, new=new.address, one=self.ports[0], two=self.ports[1]))
-        assert done.returncode == 0, done.stderr
         self.sidecars: list[Sidecar] = []
+
+    def serve(self, backend: str) -> None:
+        """Both listeners before that back end."""
+        done = self.plane.apply(OBJECTS.format(many=self.many.addresses, one=self.one.address, ports=self.ports, backend=backend))
+        assert done.returncode == 0, done.stderr
         self._in_turn = itertools.cycle(self.ports)
         # Every sidecar is given both listeners. What the first one cannot bind is the second one's, and the other way round.
         with socket.create_server(("127.0.0.1", self.ports[1])):
@@ -85,7 +88,7 @@ class Scene:
         return output
 
     def masters(self) -> list[redis.Redis]:
-        return [self.old.master(shard).client(decode_responses=False) for shard in range(3)]
+        return [self.many.master(shard).client(decode_responses=False) for shard in range(3)]
 
     def stop(self) -> None:
         for one in self.sidecars:
@@ -95,23 +98,24 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path, redis_cluster: RedisCluster) -> Iterator[Scene]:
-    new = start(lambda: RedisServer("new").start())
+    one = start(lambda: RedisServer("one").start())
     redis_cluster.client().flushall()
-    found = Scene(tmp_path, redis_cluster, new)
+    found = Scene(tmp_path, redis_cluster, one)
     yield found
     found.stop()
-    new.kill()
+    one.kill()
 
 
 @pytest.mark.timeout(300)
 def test_there_and_back_and_there_again_under_load(scene: Scene) -> None:
+    scene.serve("many")
     preload(scene.connect(), KEYS)
     both = loops(scene.connect, lambda: connect(scene.ports[1]))
     for loop in both:
         loop.pause_s = 0.02
     with Load(lambda: connect(scene.ports[0]), both) as load:
         load.goes_on(10)
-        scene.migrate("start", "m", "--from", "old", "--to", "new")
+        scene.migrate("start", "m", "--from", "many", "--to", "one")
         killed = scene.begin("backfill", "m", "--rate", "300")
         until("keys have been copied, and where it is is kept", lambda: walked(scene))
         killed.kill()
@@ -128,11 +132,55 @@ def test_there_and_back_and_there_again_under_load(scene: Scene) -> None:
     assert load.errors == []
     assert load.wrong() == []
     until("nothing is left to copy", lambda: drained(scene))
-    there, back = held([scene.new.client(decode_responses=False)]), held(scene.masters())
+    there, back = held([scene.one.client(decode_responses=False)]), held(scene.masters())
     assert {key: (there.get(key), back.get(key)) for key in there.keys() | back.keys() if there.get(key) != back.get(key)} == {}
     assert len(there) > KEYS
     scene.migrate("finish", "m")
     assert load.wrong() == []
+
+
+def test_some_keys_go_and_a_sidecar_that_was_killed_shuts_the_gate(scene: Scene) -> None:
+    scene.serve("one")
+    client, direct = connect(scene.ports[0]), scene.many.client()
+    client.mset({f"{prefix}:{number}": number for number in range(50) for prefix in ("goes", "stays")})
+    client.set("goes:by:hand", "before")
+    scene.migrate("start", "m", "--from", "one", "--to", "many", "--prefix", "goes:")
+    scene.migrate("backfill", "m")
+    scene.one.client().set("goes:by:hand", "behind the sidecars' backs")
+    assert "goes:by:hand has another value" in scene.migrate("compare", "m", code=1)
+    assert "1 copied" in scene.migrate("compare", "m", "--repair")
+    scene.sidecars[1].kill()
+    until("the control plane has noticed", lambda: gone(scene))
+    without = ("--without", "shop-2")
+    assert "came or went" in scene.migrate("cut-over", "m", *without, code=1)
+    scene.migrate("compare", "m", *without)
+    popper = threading.Thread(target=lambda: popped.append(connect(scene.ports[0]).blpop(["goes:list"], 60)))
+    popped: list[object] = []
+    popper.start()
+    with connect(scene.ports[0]).pipeline() as transaction:
+        transaction.watch("goes:1")
+        transaction.multi()
+        transaction.set("goes:1", "lost")
+        scene.migrate("cut-over", "m", *without, *PATIENT)
+        with pytest.raises(redis.WatchError):
+            transaction.execute()
+    client.rpush("goes:list", "came")
+    popper.join()
+    assert popped == [("goes:list", "came")]
+    client.mset({"goes:1": "new", "stays:1": "new"})
+    assert (direct.get("goes:1"), direct.get("stays:1"), scene.one.client().get("stays:1")) == ("new", None, "new")
+    assert len(client.keys("*")) == 101  # type: ignore[arg-type]
+    scene.migrate("roll-back", "m", *without, *PATIENT)
+    assert (client.get("goes:1"), scene.one.client().get("goes:1")) == ("new", "new")
+    client.set("goes:1", "back")
+    scene.migrate("roll-back", "m", *without)
+    assert scene.one.client().get("goes:1") == "back"
+
+
+def gone(scene: Scene) -> None:
+    nodes = {one["node"]: one["connected"] for one in scene.plane.get("/v1/status").json()["sidecars"]}
+    if nodes["shop-2"]:
+        raise LabError(f"connected: {nodes}")
 
 
 def walked(scene: Scene) -> None:

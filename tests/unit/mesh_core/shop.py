@@ -1,5 +1,6 @@
 """The objects of the design's examples, and a short way to a complaint."""
 
+from cache_mesh import migration as migration_model
 from cache_mesh import redis as cache_model
 from cache_mesh import routes as route_model
 from db_mesh import model as db_model
@@ -81,7 +82,7 @@ spec: {listeners: [shop], match: {class: [write]}, percent: 5, delay: 50ms}
 
 def all_kinds() -> Kinds:
     result = kinds()
-    for family in (db_model, msg_model, cache_model, route_model):
+    for family in (db_model, msg_model, cache_model, route_model, migration_model):
         family.register(result)
     return result
 

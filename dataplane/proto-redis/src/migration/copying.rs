@@ -1,6 +1,7 @@
 //! Copies on their way: what they ask of the two back ends, and what comes back.
 
 use super::copies::Then;
+use super::fence::LOOK_AGAIN;
 use super::{Migration, Note};
 use crate::asks::{Asks, asks};
 use crate::machine::Redis;
@@ -168,7 +169,8 @@ impl Redis {
 
     fn arm_copies(&mut self, io: &mut dyn Io, at: usize) {
         let Some(migration) = self.migrations.all.get(at) else { return };
-        if let Some(due) = migration.copies.due() {
+        let look_again = migration.conf.holds().then(|| io.now() + LOOK_AGAIN);
+        if let Some(due) = migration.copies.due().into_iter().chain(look_again).min() {
             io.arm(Key::NONE, migration.serving as u32 * TIMERS + TIMER_COPY, due);
         }
     }

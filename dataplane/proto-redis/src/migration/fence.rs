@@ -9,11 +9,10 @@ use crate::cluster::Parked;
 use crate::conf::Conf;
 use crate::machine::Redis;
 use crate::pipe::{Owner, Pending};
-use crate::upstream::{TIMER_COPY, TIMERS};
 use wire::{Close, Io, Key, MILLIS, Nanos};
 
 /// How soon it is looked again for what blocks: a command may have been on its way when it was to be unblocked.
-const LOOK_AGAIN: Nanos = 20 * MILLIS;
+pub(super) const LOOK_AGAIN: Nanos = 20 * MILLIS;
 
 /// How a command that was unblocked ends; its client does not see it.
 const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked";
@@ -52,17 +51,16 @@ impl Redis {
         rests && self.is_fenced(key, note.seq, true)
     }
 
-    /// Takes back what blocks at a fence, and looks again until nothing does.
+    /// Takes back what blocks at a fence; it is looked again until nothing does ([`LOOK_AGAIN`]).
     pub(super) fn take_back_blocked(&mut self, io: &mut dyn Io, at: usize) {
-        let Some(serving) = self.migrations.all.get(at).filter(|migration| migration.conf.holds()).map(|migration| migration.serving) else { return };
+        if !self.migrations.all.get(at).is_some_and(|migration| migration.conf.holds()) {
+            return;
+        }
         let fenced = |key: &Key| {
             let client = self.clients.get(*key).filter(|client| client.is_blocked());
             client.is_some() && self.migrations.notes.get(key).is_some_and(|notes| notes.iter().any(|note| self.is_fenced(*key, note.seq, true)))
         };
         let blocked: Vec<Key> = self.migrations.notes.keys().copied().filter(fenced).collect();
-        if !blocked.is_empty() {
-            io.arm(Key::NONE, serving as u32 * TIMERS + TIMER_COPY, io.now() + LOOK_AGAIN);
-        }
         for key in blocked {
             self.unblock_leased(io, key, true);
         }
@@ -88,16 +86,21 @@ impl Redis {
 
     /// What a client has queued goes with the keys, if it is about no others. What it watched there, nobody will ask for.
     fn requeue(&mut self, key: Key, (from, to): (usize, usize), moved: &dyn Fn(&[u8]) -> bool) {
-        let Some(transaction) = self.clients.get(key).map(|client| &client.transaction).filter(|of| of.cluster == Some(from)) else { return };
+        let Some(client) = self.clients.get(key) else { return };
+        let transaction = &client.transaction;
+        let has_begun = transaction.is_open() || transaction.is_watching();
+        if !has_begun || transaction.cluster.unwrap_or(client.cluster) != from {
+            return;
+        }
         let names = self.keys_of(&transaction.queued_bytes(), false).unwrap_or_default();
         let (all, any) = (names.iter().all(|name| moved(name)), names.iter().any(|name| moved(name)));
         let Some(client) = self.clients.get_mut(key) else { return };
         let transaction = &mut client.transaction;
         match (all, any) {
             _ if transaction.is_watching() => (transaction.broken, transaction.cluster) = (true, None),
-            (true, _) => transaction.cluster = Some(to),
+            (true, true) => transaction.cluster = Some(to),
             (false, true) => transaction.fail(),
-            (false, false) => {}
+            (_, false) => {}
         }
     }
 
