@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 from google.protobuf.message import Message
 from pydantic import Field
 
+from mesh_core.compile.secrets import secret_name
 from mesh_core.model.builtin import check_listeners
 from mesh_core.model.kinds import Authored, Compiled, Kind, Kinds, World
 from mesh_core.model.problem import Problem
-from mesh_core.model.values import Spec
+from mesh_core.model.secrets import SecretRef
+from mesh_core.model.values import Duration, Spec, parse_duration_ms
 from xds.messages import enum_values, message, type_url
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -44,6 +46,14 @@ class LaneRule(Spec):
     lanes: Annotated[list[Lane], Field(min_length=1)]
 
 
+class Encryption(Spec):
+    """`keys_from`: a line NAME BASE64 for each key of 32 bytes, the one in use first."""
+
+    keys_from: SecretRef
+    rotate_after: Duration = "1h"
+    rotate_bytes: Annotated[int, Field(ge=1, lt=2**63)] = 64 * 2**30
+
+
 class KafkaRecordPolicySpec(Spec):
     """Topics are patterns of the names that clients use."""
 
@@ -51,6 +61,7 @@ class KafkaRecordPolicySpec(Spec):
     topics: Annotated[list[Text], Field(min_length=1)]
     produce: ProduceRule | None = None
     lanes: LaneRule | None = None
+    encryption: Encryption | None = None
 
 
 def register(kinds: Kinds) -> None:
@@ -64,8 +75,10 @@ def check(found: Authored, world: World) -> Iterator[Problem]:
         listener = world.get("Listener", name)
         if listener is not None and listener.spec.protocol != "kafka":
             yield found.problem(f"spec.listeners[{index}]", f"Listener {name} speaks {listener.spec.protocol}", "name a kafka listener")
-    if spec.produce is None and spec.lanes is None:
-        yield found.problem("spec", "has no rule", "add produce or lanes, or remove it")
+    if spec.produce is None and spec.lanes is None and spec.encryption is None:
+        yield found.problem("spec", "has no rule", "add produce, lanes or encryption, or remove it")
+    if spec.encryption is not None and parse_duration_ms(spec.encryption.rotate_after) == 0:
+        yield found.problem("spec.encryption.rotateAfter", "makes a data key for every batch", "give at least 1ms")
     for index, lane in enumerate(spec.lanes.lanes if spec.lanes else ()):
         if not (lane.listeners or lane.identities or lane.client_ids):
             advice = "say whose lane it is: listeners, identities or clientIds"
@@ -81,6 +94,10 @@ def compile_policy(owner: Authored, world: World) -> Iterable[Compiled]:
         result.lanes.header = spec.lanes.header
         for lane in spec.lanes.lanes:
             result.lanes.lanes.add(name=lane.name, listeners=lane.listeners, identities=lane.identities, client_ids=lane.client_ids)
+    if spec.encryption is not None:
+        result.encryption.keys_secret = secret_name(owner, "spec.encryption.keysFrom", spec.encryption.keys_from)
+        result.encryption.rotate_after_ms = parse_duration_ms(spec.encryption.rotate_after)
+        result.encryption.rotate_bytes = spec.encryption.rotate_bytes
     yield Compiled(type_url("midstream.kafka.v1.KafkaRecordPolicy"), owner.name, result, owner)
 
 

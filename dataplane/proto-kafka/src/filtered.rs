@@ -58,6 +58,12 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// The body of a request that is here whole.
+    pub(crate) fn held(&self) -> &[u8] {
+        let frame = usize::try_from(self.head.frame()).unwrap_or(usize::MAX);
+        self.bytes.get(self.body..frame).unwrap_or_default()
+    }
+
     pub(crate) fn body_len(&self) -> u64 {
         self.head.frame().saturating_sub(self.body as u64)
     }
@@ -92,8 +98,8 @@ impl Session {
             }
         }
         if request.api.key == SHARE_FETCH && self.looks_into(SHARE_FETCH) {
-            let what = "topics of this listener have lanes, which share groups do not keep to";
-            return self.refuse(io, shared, request, POLICY_VIOLATION, what, "share_fetch_of_lanes");
+            let what = "topics of this listener have lanes or encrypted values, which share groups cannot have";
+            return self.refuse(io, shared, request, POLICY_VIOLATION, what, "share_fetch_with_record_policy");
         }
         let names_topics = [interest::TOPIC, interest::TOPIC_ID, interest::RESOURCE_NAME];
         let is_renamed = self.listener.virtual_cluster.is_some() && support::is_renamed(request.shape.request);
@@ -240,7 +246,7 @@ impl Session {
         denied: Vec<(Mark, i16, String, &'static str)>,
     ) -> Result<Began, Fault> {
         let frame = request.head.frame() as usize;
-        let body = request.bytes.get(request.body..frame).unwrap_or_default();
+        let body = request.held();
         let find = |interest| marks.iter().find(|mark| mark.is(interest) && request.api.key == FETCH);
         let mut splices: Vec<Splice> = Vec::new();
         let mut opens_session = false;
@@ -255,7 +261,7 @@ impl Session {
             opens_session = epoch.int(body) == 0 && denied.is_empty();
             splices.extend((!denied.is_empty()).then(|| epoch.with_int(SESSIONLESS)));
         }
-        let looked = self.look_into_request(shared, request, body, marks, &denied, &mut splices);
+        let looked = self.look_into_request(shared, io.now(), request, marks, &denied, &mut splices);
         let mut masks = Masks::default();
         for (mark, code, message, kind) in &denied {
             let Some(with) = mask(&mut masks, mark.interest, mark.bytes(body), mark.compact, *code, message) else {

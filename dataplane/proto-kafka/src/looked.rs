@@ -12,7 +12,7 @@
 use crate::edit::{Mark, Splice, apply, elements, marks};
 use crate::filtered::{Named, Request};
 use crate::produce::survey;
-use crate::records::{Change, Client, Refused, Unreadable, map};
+use crate::records::{CORRUPT_MESSAGE, Change, Client, Closed, RecordRules, Refused, Unreadable, map};
 use crate::requests::{FETCH, PRODUCE};
 use crate::responses::SHARE_FETCH;
 use crate::session::Session;
@@ -21,6 +21,7 @@ use crate::table::Shape;
 use crate::tables::interest;
 use crate::walk::Malformed;
 use std::sync::Arc;
+use wire::Nanos;
 
 /// The longest Produce request that is held: clients send 1 MiB unless told otherwise (`max.request.size`).
 pub const MAX_PRODUCE: u64 = 16 * 1024 * 1024;
@@ -32,7 +33,7 @@ const MAX_FETCH: i32 = 8 * 1024 * 1024;
 pub const POLICY_VIOLATION: i16 = 44;
 const UNKNOWN_SERVER_ERROR: i16 = -1;
 const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
-const CORRUPT_MESSAGE: i16 = 2;
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 
 /// From its error on to the record errors of a partition in a Produce response: error, base offset, append time, log start offset.
 const TO_RECORD_ERRORS: usize = 2 + 8 + 8 + 8;
@@ -114,8 +115,8 @@ impl Session {
     pub(crate) fn look_into_request(
         &mut self,
         shared: &mut Shared,
+        now: Nanos,
         request: &Request<'_>,
-        body: &[u8],
         marks: &[Mark],
         denied: &[(Mark, i16, String, &'static str)],
         splices: &mut Vec<Splice>,
@@ -123,9 +124,10 @@ impl Session {
         if !self.looks_into(request.api.key) {
             return None;
         }
+        let body = request.held();
         let is_denied = |mark: &Mark| denied.iter().any(|(denied, ..)| denied.at == mark.at);
         match request.api.key {
-            PRODUCE => self.judge(shared, body, marks, &is_denied, splices),
+            PRODUCE => self.look_into_produce(shared, now, body, marks, &is_denied, splices),
             _ => self.look_into_fetch(shared, request, body, marks, splices),
         }
     }
@@ -139,9 +141,10 @@ impl Session {
         }
     }
 
-    fn judge(
+    fn look_into_produce(
         &mut self,
         shared: &mut Shared,
+        now: Nanos,
         body: &[u8],
         marks: &[Mark],
         is_denied: &dyn Fn(&Mark) -> bool,
@@ -155,7 +158,14 @@ impl Session {
             let topic = inside.iter().find(|mark| is_topic(mark)).filter(|topic| !is_denied(topic));
             let Some(name) = topic.and_then(|topic| self.client_name(shared, PRODUCE, body, topic)) else { continue };
             for records in inside.iter().filter(|mark| mark.is(interest::RECORDS)) {
-                let Some(why) = rules.judge(&name, acks, records.records(body), &self.listener.name) else { continue };
+                let why = match self.judge(shared, now, &rules, &name, acks, records.records(body)) {
+                    Ok(None) => continue,
+                    Ok(Some(sealed)) => {
+                        splices.push(records.with_records(&sealed));
+                        continue;
+                    }
+                    Err(why) => why,
+                };
                 let (Some(at), Ok(number)) = (records.at.checked_sub(4), i32::try_from(looked.refused.len())) else { continue };
                 let travels = i32::MAX - number;
                 splices.push(Splice { at, len: 4, with: travels.to_be_bytes().to_vec() });
@@ -165,6 +175,27 @@ impl Session {
             }
         }
         (!looked.refused.is_empty()).then_some(looked)
+    }
+
+    /// What a partition's records become, if they may be written.
+    fn judge(
+        &self,
+        shared: &mut Shared,
+        now: Nanos,
+        rules: &RecordRules,
+        topic: &[u8],
+        acks: i16,
+        records: &[u8],
+    ) -> Result<Option<Vec<u8>>, Refused> {
+        if let Some(why) = rules.judge(topic, acks, records, &self.listener.name) {
+            return Err(why);
+        }
+        let Some(rule) = rules.encryption(topic) else { return Ok(None) };
+        let sealed = shared.data_keys.of(rule).seal(rule, topic, records, now, &mut shared.entropy);
+        sealed.map_err(|error| {
+            let why = Refused::from(error);
+            Refused { message: format!("KafkaRecordPolicy/{} on listener {}: {}", rule.policy, self.listener.name, why.message), ..why }
+        })
     }
 
     /// A Fetch that names topics with a rule, or goes on with a session that has some, asks for no more than can be held.
@@ -179,7 +210,7 @@ impl Session {
         let rules = self.listener.records.clone()?;
         let topics = marks.iter().filter(|mark| is_topic(mark));
         let names: Vec<_> = topics.map(|topic| self.client_name(shared, FETCH, body, topic)).collect();
-        let names_some = names.into_iter().flatten().any(|name| rules.lanes(&name).is_some());
+        let names_some = names.into_iter().flatten().any(|name| rules.is_fetched(&name));
         let goes_on = marks.iter().find(|mark| mark.is(interest::FETCH_EPOCH)).is_some_and(|epoch| epoch.int(body) > 0);
         self.is_looked_into = names_some || goes_on && self.is_looked_into;
         if !self.is_looked_into {
@@ -212,10 +243,7 @@ impl Session {
         for (inside, _) in elements(marks, interest::TOPICS) {
             let inside = &marks[inside];
             let Some(topic) = inside.iter().find(|mark| is_topic(mark)) else { continue };
-            let name = self.client_name(shared, FETCH, body, topic);
-            let Some(lanes) = name.as_ref().and_then(|name| rules.lanes(name)) else { continue };
-            let client = Client { listener: &self.listener.name, identity: &self.identity, client_id: &looked.client_id };
-            let lane = lanes.of(&client);
+            let Some(name) = self.client_name(shared, FETCH, body, topic) else { continue };
             let mut error = None;
             for mark in inside {
                 if mark.is(interest::ERROR) {
@@ -224,28 +252,43 @@ impl Session {
                 if !mark.is(interest::RECORDS) {
                     continue;
                 }
-                let shown =
-                    map::<Unreadable>(mark.records(body), &mut |_, record| Ok(if lanes.shows(lane, record) { Change::Keep } else { Change::Drop }));
-                match shown {
+                match self.shown(shared, looked, &rules, &name, mark.records(body)) {
                     Ok(None) => {}
                     Ok(Some(records)) => splices.push(mark.with_records(&records)),
                     Err(why) => {
+                        let (code, kind) = code(why);
                         splices.push(mark.with_records(&[]));
-                        splices.extend(error.map(|error| error.with_int(i32::from(code(why)))));
-                        shared.meters(&self.listener.name).error("unreadable_records");
+                        splices.extend(error.map(|error| error.with_int(i32::from(code))));
+                        shared.meters(&self.listener.name).error(kind);
                     }
                 }
             }
         }
     }
+
+    /// What a consumer sees of a partition's records; `None`: all of them, as they are.
+    fn shown(&self, shared: &mut Shared, looked: &Looked, rules: &RecordRules, topic: &[u8], records: &[u8]) -> Result<Option<Vec<u8>>, Closed> {
+        let (lanes, encryption) = (rules.lanes(topic), rules.encryption(topic));
+        if lanes.is_none() && encryption.is_none() {
+            return Ok(None);
+        }
+        let client = Client { listener: &self.listener.name, identity: &self.identity, client_id: &looked.client_id };
+        let lane = lanes.and_then(|lanes| lanes.of(&client));
+        map(records, &mut |_, record| match encryption {
+            _ if lanes.is_some_and(|lanes| !lanes.shows(lane, record)) => Ok(Change::Drop),
+            Some(rule) => shared.data_keys.of(rule).open(rule, record),
+            None => Ok(Change::Keep),
+        })
+    }
 }
 
-/// What a consumer is told of records that cannot be looked into.
-fn code(why: Unreadable) -> i16 {
+/// What a consumer is told of records that cannot be looked into, and the metric's word. Every client shows 29 to its application.
+fn code(why: Closed) -> (i16, &'static str) {
     match why {
-        Unreadable::Corrupt => CORRUPT_MESSAGE,
-        Unreadable::Malformed(_) => UNSUPPORTED_FOR_MESSAGE_FORMAT,
-        Unreadable::TooLarge => UNKNOWN_SERVER_ERROR,
+        Closed::NoKey => (TOPIC_AUTHORIZATION_FAILED, "no_key"),
+        Closed::Forged | Closed::Unreadable(Unreadable::Corrupt) => (CORRUPT_MESSAGE, "corrupt_records"),
+        Closed::Unreadable(Unreadable::Malformed(_)) => (UNSUPPORTED_FOR_MESSAGE_FORMAT, "unreadable_records"),
+        Closed::Unreadable(Unreadable::TooLarge) => (UNKNOWN_SERVER_ERROR, "unreadable_records"),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::auth::{Login, Next};
 use crate::conf::{Backend, KafkaConf};
 use crate::directory::{self, Directory};
 use crate::meters::{BackendMeters, Meters};
+use crate::records::DataKeys;
 use crate::walk::Malformed;
 use hashbrown::HashMap;
 use identity::Entropy;
@@ -29,6 +30,8 @@ pub struct Shared {
     pub generation: u64,
     /// For nonces.
     pub entropy: Entropy,
+    /// For values that are encrypted.
+    pub data_keys: DataKeys,
     directories: HashMap<Arc<str>, Directory>,
     meters: HashMap<Arc<str>, Meters>,
     backend_meters: HashMap<Arc<str>, BackendMeters>,
@@ -42,6 +45,7 @@ impl Shared {
             conf: Arc::default(),
             generation: 0,
             entropy,
+            data_keys: DataKeys::default(),
             directories: HashMap::new(),
             meters: HashMap::new(),
             backend_meters: HashMap::new(),
@@ -52,6 +56,7 @@ impl Shared {
     pub fn renew(&mut self, conf: Arc<KafkaConf>) {
         let before = std::mem::replace(&mut self.conf, conf);
         self.generation += 1;
+        self.data_keys.clear();
         for old in before.listeners.values() {
             let new = self.conf.listeners.values().find(|listener| listener.backend.name == old.backend.name);
             if let Some(directory) = self.directories.get_mut(&old.backend.name) {

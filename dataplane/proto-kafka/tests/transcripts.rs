@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use config::Secret;
+use config::proto::midstream::kafka::v1::{KafkaRecordPolicy, Lane, LaneRule, ProduceRule, produce_rule};
+use config::{Absent, Context, Entry, Set, types};
 use identity::Entropy;
 use proto_kafka::auth::{Auth, Credential, Mechanism, SaslServer, User};
+use proto_kafka::records::{Policies, RecordRules};
 use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Names, Places, VirtualCluster};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use wire::sim::Sim;
@@ -62,6 +66,23 @@ fn server() -> SaslServer {
     }
 }
 
+/// What topics `strict...` want, and the lanes of topics `lanes...`.
+fn record_rules() -> Arc<RecordRules> {
+    let policy =
+        |name: &str| KafkaRecordPolicy { name: name.into(), listeners: vec!["*".into()], topics: vec![format!("{name}*")], ..Default::default() };
+    let produce = ProduceRule { acks: produce_rule::Acks::All.into(), require_headers: vec!["trace".into()], ..Default::default() };
+    let blue = Lane { name: "blue".into(), client_ids: vec!["blue*".into()], ..Default::default() };
+    let lanes = LaneRule { lanes: vec![blue], ..Default::default() };
+    let policies = [KafkaRecordPolicy { produce: Some(produce), ..policy("strict") }, KafkaRecordPolicy { lanes: Some(lanes), ..policy("lanes") }];
+    let entry = |value: KafkaRecordPolicy| {
+        let name = value.name.clone();
+        (name.clone(), Entry { type_url: types::KAFKA_RECORD_POLICY, name, version: "1".into(), value })
+    };
+    let set = Set { kafka_record_policies: policies.into_iter().map(entry).collect(), ..Set::default() };
+    let chains = BTreeMap::new();
+    Policies::compile(&Context::new(&set, &chains, &Absent), &mut vec![]).of("events").unwrap()
+}
+
 fn worker(with: &str) -> Sim {
     let backend = Backend {
         name: "events".into(),
@@ -89,7 +110,7 @@ fn worker(with: &str) -> Sim {
         auth,
         chain: if with.contains("rules") { Some(Arc::new(Rules)) } else { None },
         virtual_cluster: with.contains("virtual").then(|| Arc::new(tenant())),
-        records: None,
+        records: with.contains("records").then(record_rules),
     };
     let conf = KafkaConf { listeners: [("events".to_string(), Arc::new(listener))].into() };
     let machine = Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() }, Entropy::from_seed([7; 32]));

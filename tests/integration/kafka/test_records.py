@@ -1,9 +1,13 @@
 """Rules that look into records: what producers have to keep to, and lanes; with real clients' batches, offsets and producers."""
 
 import asyncio
+import base64
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import TopicAuthorizationFailedError
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer
 from confluent_kafka import TopicPartition as RdPartition
 
@@ -154,13 +158,12 @@ def shown(written: dict[int, tuple[bytes, bytes | None]], lane: bytes | None) ->
 
 async def test_every_lane_sees_its_records_only_at_their_offsets(kafka: Kafka, mesh: Callable[..., Mesh]) -> None:
     through = mesh(LANES)
-    for codec in CODECS:
-        await compare_lanes(kafka, through, codec)
+    await asyncio.gather(*(compare_lanes(kafka, through, codec) for codec in CODECS))
 
 
 async def compare_lanes(kafka: Kafka, through: Mesh, codec: str) -> None:
     topic = f"lanes-{codec}"
-    kafka.create_topic(topic, partitions=1)
+    await asyncio.to_thread(kafka.create_topic, topic, partitions=1)
     written: dict[int, tuple[bytes, bytes | None]] = {}
     producer = Producer({"bootstrap.servers": through.bootstrap, "linger.ms": 5, "compression.type": codec, "enable.idempotence": True})
     # Mixed batches, then batches of one colour, of which a baseline and a lane see nothing; the last one is such, too.
@@ -173,10 +176,11 @@ async def compare_lanes(kafka: Kafka, through: Mesh, codec: str) -> None:
                 written[sent.offset()] = (value, colour)
 
             producer.produce(topic, value=value, partition=0, headers=headers(number, colour), on_delivery=told)
-        assert producer.flush(DEADLINE_S) == 0
+        assert await asyncio.to_thread(producer.flush, DEADLINE_S) == 0
     assert len(written) == 230
-    for client, lane in (("baseline", None), ("blue-1", b"blue"), ("green-1", b"green")):
-        assert await asyncio.to_thread(read, through.bootstrap, topic, client) == shown(written, lane), client
+    lanes = {"baseline": None, "blue-1": b"blue", "green-1": b"green"}
+    seen = await asyncio.gather(*(asyncio.to_thread(read, through.bootstrap, topic, client) for client in lanes))
+    assert seen == [shown(written, lane) for lane in lanes.values()]
     assert len(await asyncio.to_thread(read, kafka.bootstrap()[0], topic)) == 230
     if codec in ("none", "gzip"):  # aiokafka has the others in an extra
         for client, lane in (("baseline", None), ("blue-1", b"blue")):
@@ -220,3 +224,59 @@ async def test_lanes_begin_and_end_under_a_consumer_that_has_a_fetch_session(kaf
             through.apply("")
             await send(b"5 blue")
             assert (await consumer.getone()).value == b"5 blue"
+
+
+SEALED = """
+---
+apiVersion: midstream/v1
+kind: KafkaRecordPolicy
+metadata: {{name: sealed}}
+spec:
+  listeners: [events]
+  topics: ["sealed*"]
+  encryption: {{keysFrom: {{file: "{keys}"}}, rotateAfter: {rotate}}}
+"""
+
+
+def keys(path: Path, *names: str) -> Path:
+    """A file of keys that follow from their names."""
+    path.write_text("".join(f"{name} {base64.b64encode(name.encode().ljust(32, b'.')).decode()}\n" for name in names))
+    return path
+
+
+async def test_values_are_sealed_at_the_broker_and_open_in_every_codec(kafka: Kafka, mesh: Callable[..., Mesh], tmp_path: Path) -> None:
+    for codec in CODECS:
+        kafka.create_topic(f"sealed-{codec}", partitions=1)
+    kafka.create_topic("open", partitions=1)
+    through = mesh(SEALED.format(keys=keys(tmp_path / "keys", "k1"), rotate="1ms"))
+    values = [b"secret %d " % number * 9 for number in range(50)]
+
+    def compare(codec: str) -> None:
+        topic = f"sealed-{codec}"
+        records = [{"value": value, "key": b"k", "headers": [("h", b"v")]} for value in values] + [{"value": None, "key": b"gone"}]
+        assert set(outcome(through.bootstrap, topic, records, **{"compression.type": codec, "enable.idempotence": True})) == {0}
+        assert set(outcome(through.bootstrap, topic, records[:50])) == {0}  # under another data key
+        assert list(read(through.bootstrap, topic).values()) == [*values, None, *values]
+        stored = list(read(kafka.bootstrap()[0], topic).values())
+        assert stored[-51] is None and not any(b"secret" in value for value in stored if value)
+
+    await asyncio.gather(*(asyncio.to_thread(compare, codec) for codec in CODECS))
+    assert outcome(through.bootstrap, "open", [{}]) == [0]
+    assert read(kafka.bootstrap()[0], "open") == {0: VALUE}
+
+
+async def test_keys_rotate_and_who_lacks_one_is_told(kafka: Kafka, mesh: Callable[..., Mesh], tmp_path: Path) -> None:
+    kafka.create_topic("sealed-rotate", partitions=1)
+    old, both, other = keys(tmp_path / "old", "k1"), keys(tmp_path / "both", "k2", "k1"), keys(tmp_path / "other", "k2")
+    through = mesh(SEALED.format(keys=old, rotate="1h"))
+    async with AIOKafkaProducer(bootstrap_servers=through.bootstrap) as producer:
+        await producer.send_and_wait("sealed-rotate", b"first")
+        through.apply(SEALED.format(keys=both, rotate="1h"))
+        await producer.send_and_wait("sealed-rotate", b"second")
+    assert await read_aio(through.bootstrap, "sealed-rotate", "x") == {0: b"first", 1: b"second"}
+    through.apply(SEALED.format(keys=other, rotate="1h"))
+    with pytest.raises(TopicAuthorizationFailedError):
+        await read_aio(through.bootstrap, "sealed-rotate", "x")
+    with pytest.raises(AssertionError, match="TOPIC_AUTHORIZATION_FAILED"):
+        await asyncio.to_thread(read, through.bootstrap, "sealed-rotate")
+    assert through.sidecar.metric("midstream_errors_total", family="kafka", kind="no_key") >= 2

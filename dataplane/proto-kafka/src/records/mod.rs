@@ -8,11 +8,13 @@
 
 mod batch;
 mod compress;
+mod kms;
 mod lanes;
 mod produce;
 mod record;
 mod rewrite;
 mod rules;
+mod seal;
 
 pub use batch::{Batch, HEADER, Piece, Pieces};
 pub use compress::{Codec, compress, decompress};
@@ -21,6 +23,7 @@ pub use produce::{CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, ProducePolicy, Refused};
 pub use record::{Header, Headers, Record, Records};
 pub use rewrite::{Change, Decide, NewHeader, map};
 pub use rules::{Policies, RecordRules};
+pub use seal::{Closed, DataKeys};
 
 use crate::walk::Malformed;
 use std::fmt;

@@ -1,15 +1,23 @@
 //! The record policies of a listener, compiled.
 
 use super::Codec;
+use super::kms::LocalKeys;
 use super::lanes::{Lanes, Who};
 use super::produce::{ProducePolicy, Refused};
-use config::proto::midstream::kafka::v1::{KafkaRecordPolicy, Lane, LaneRule, ProduceRule};
+use super::seal::Encryption;
+use config::proto::midstream::kafka::v1::{self as proto, KafkaRecordPolicy, Lane, LaneRule, ProduceRule};
 use config::{Context, Invalid, Refusal};
 use filters::Pattern;
 use std::sync::Arc;
+use wire::{MILLIS, Nanos};
 
 /// The header that says a record's lane, unless a policy names another.
 const LANE_HEADER: &str = "x-lane";
+
+/// How long a data key is used: a key that leaks tells no more than this.
+const ROTATE_AFTER_MS: u32 = 3_600_000;
+/// And for how many bytes: far below what AES-GCM bears (64 GiB per nonce, 2^32 of them).
+const ROTATE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
 /// Patterns of which one must match; an empty list matches everything.
 #[derive(Debug)]
@@ -40,6 +48,18 @@ pub struct Policy {
     pub produce: Option<ProducePolicy>,
     /// Who sees which records.
     pub lanes: Option<Lanes>,
+    /// What values are encrypted with.
+    pub encryption: Option<Encryption>,
+}
+
+impl Policy {
+    fn is_produced(&self) -> bool {
+        self.produce.is_some() || self.encryption.is_some()
+    }
+
+    fn is_fetched(&self) -> bool {
+        self.lanes.is_some() || self.encryption.is_some()
+    }
 }
 
 /// The policies of one listener, by name.
@@ -49,17 +69,27 @@ pub struct RecordRules(Vec<Arc<Policy>>);
 impl RecordRules {
     /// Whether there is a rule about what is produced, to whatever topic.
     pub fn has_produce(&self) -> bool {
-        self.0.iter().any(|policy| policy.produce.is_some())
+        self.0.iter().any(|policy| policy.is_produced())
     }
 
     /// Whether there is a rule about what is fetched, from whatever topic.
     pub fn has_fetch(&self) -> bool {
-        self.0.iter().any(|policy| policy.lanes.is_some())
+        self.0.iter().any(|policy| policy.is_fetched())
     }
 
     /// Whether there is a rule for producers of a topic.
     pub fn is_produced(&self, topic: &[u8]) -> bool {
-        self.about(topic).any(|policy| policy.produce.is_some())
+        self.about(topic).any(Policy::is_produced)
+    }
+
+    /// Whether there is a rule for consumers of a topic.
+    pub fn is_fetched(&self, topic: &[u8]) -> bool {
+        self.about(topic).any(Policy::is_fetched)
+    }
+
+    /// What a topic's values are encrypted with.
+    pub fn encryption(&self, topic: &[u8]) -> Option<&Encryption> {
+        self.about(topic).find_map(|policy| policy.encryption.as_ref())
     }
 
     /// Why a partition's records may not be written; `None` when they may. `listener` is for the sentence.
@@ -89,7 +119,7 @@ impl Policies {
     pub fn compile(context: &Context<'_>, refusals: &mut Vec<Refusal>) -> Policies {
         let mut found = Vec::new();
         for entry in context.set.kafka_record_policies.values() {
-            match policy(&entry.name, &entry.value) {
+            match policy(context, &entry.name, &entry.value) {
                 Ok(policy) => found.push(Arc::new(policy)),
                 Err(invalid) => refusals.push(entry.refuse(invalid)),
             }
@@ -105,12 +135,12 @@ impl Policies {
     }
 }
 
-fn policy(name: &str, value: &KafkaRecordPolicy) -> Result<Policy, Invalid> {
+fn policy(context: &Context<'_>, name: &str, value: &KafkaRecordPolicy) -> Result<Policy, Invalid> {
     if value.topics.is_empty() {
         return Err(Invalid::new("topics", "names none; give at least one pattern, \"*\" is all"));
     }
-    if value.produce.is_none() && value.lanes.is_none() {
-        return Err(Invalid::new("", "has no rule; add produce or lanes, or remove it"));
+    if value.produce.is_none() && value.lanes.is_none() && value.encryption.is_none() {
+        return Err(Invalid::new("", "has no rule; add produce, lanes or encryption, or remove it"));
     }
     Ok(Policy {
         name: name.into(),
@@ -118,7 +148,25 @@ fn policy(name: &str, value: &KafkaRecordPolicy) -> Result<Policy, Invalid> {
         topics: Patterns::new(&value.topics, "topics")?,
         produce: value.produce.as_ref().map(produce).transpose().map_err(|invalid| invalid.within("produce"))?,
         lanes: value.lanes.as_ref().map(lanes).transpose().map_err(|invalid| invalid.within("lanes"))?,
+        encryption: encryption(context, name, value.encryption.as_ref()).map_err(|invalid| invalid.within("encryption"))?,
     })
+}
+
+/// `None` on the control plane as well, which has no keys.
+fn encryption(context: &Context<'_>, name: &str, value: Option<&proto::Encryption>) -> Result<Option<Encryption>, Invalid> {
+    let Some(value) = value else { return Ok(None) };
+    let at = |reason| Invalid::new("keys_secret", reason);
+    let secret = context.secret(&value.keys_secret).map_err(|invalid| invalid.within("keys_secret"))?;
+    if !context.is_real() {
+        return Ok(None);
+    }
+    let rotate_after_ms = if value.rotate_after_ms == 0 { ROTATE_AFTER_MS } else { value.rotate_after_ms };
+    Ok(Some(Encryption {
+        policy: name.into(),
+        kms: Arc::new(LocalKeys::read(&secret).map_err(at)?),
+        rotate_after: Nanos::from(rotate_after_ms) * MILLIS,
+        rotate_bytes: if value.rotate_bytes == 0 { ROTATE_BYTES } else { value.rotate_bytes },
+    }))
 }
 
 fn produce(value: &ProduceRule) -> Result<ProducePolicy, Invalid> {
@@ -161,9 +209,16 @@ fn lane(value: &Lane) -> Result<Who, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use config::{Absent, Set};
+    use std::collections::BTreeMap;
+
+    fn compiled(name: &str, value: &KafkaRecordPolicy) -> Result<Policy, Invalid> {
+        let (set, chains) = (Set::default(), BTreeMap::new());
+        policy(&Context::new(&set, &chains, &Absent), name, value)
+    }
 
     fn bad(value: KafkaRecordPolicy) -> String {
-        policy("p", &value).unwrap_err().field
+        compiled("p", &value).unwrap_err().field
     }
 
     #[test]
@@ -177,7 +232,9 @@ mod tests {
         assert_eq!(bad(with(produce("lzo"), None)), "produce.compression[0]");
         assert_eq!(bad(with(None, lane(Lane { client_ids: vec!["x".into()], ..Lane::default() }))), "lanes.lanes[0].name");
         assert_eq!(bad(with(None, lane(Lane { name: "blue".into(), ..Lane::default() }))), "lanes.lanes[0]");
-        assert!(policy("p", &with(produce("zstd"), None)).is_ok());
+        assert!(compiled("p", &with(produce("zstd"), None)).is_ok());
+        let encryption = Some(proto::Encryption { keys_secret: "none".into(), ..Default::default() });
+        assert_eq!(bad(KafkaRecordPolicy { encryption, ..with(None, None) }), "encryption.keys_secret");
     }
 
     #[test]
@@ -186,7 +243,7 @@ mod tests {
             let lanes = LaneRule { header: name.into(), lanes: vec![] };
             let value =
                 KafkaRecordPolicy { topics: vec![topics.into()], produce: Some(ProduceRule::default()), lanes: Some(lanes), ..Default::default() };
-            Arc::new(policy(name, &value).unwrap())
+            Arc::new(compiled(name, &value).unwrap())
         };
         let rules = RecordRules(vec![one("a", "orders-*"), one("b", "*")]);
         assert_eq!(rules.about(b"orders-eu").count(), 2);
