@@ -13,6 +13,8 @@ pub(crate) enum Asks {
     Refresh,
     /// The script is not there.
     Script,
+    /// The function is not there.
+    Function,
     /// Nothing: it is the client's.
     Nothing,
 }
@@ -24,6 +26,7 @@ pub(crate) fn asks(error: &[u8]) -> Asks {
         [b'-', b'A', b'S', b'K', b' ', ..] => Asks::Ask,
         [b'-', b'T', b'R', b'Y', b'A', b'G', b'A', b'I', b'N', ..] | [b'-', b'L', b'O', b'A', b'D', b'I', b'N', b'G', ..] => Asks::Again,
         _ if error.starts_with(b"-NOSCRIPT") => Asks::Script,
+        _ if error.starts_with(b"-ERR Function not found") => Asks::Function,
         _ if error.starts_with(b"-CLUSTERDOWN") || error.starts_with(b"-READONLY") || error.starts_with(b"-MASTERDOWN") => Asks::Refresh,
         // It blocked on a master that became a replica; CLIENT UNBLOCK says the same code with other words.
         _ if error.starts_with(b"-UNBLOCKED force unblock") => Asks::Refresh,

@@ -41,7 +41,7 @@ pub fn way_of(command: &Command) -> Way {
         return Way::No;
     }
     match command.name {
-        "rename" | "renamenx" | "copy" | "smove" | "lmove" | "rpoplpush" | "blmove" | "brpoplpush" | "msetnx" => return Way::Steps,
+        "rename" | "renamenx" | "copy" | "smove" | "lmove" | "rpoplpush" | "blmove" | "brpoplpush" | "msetnx" | "msetex" => return Way::Steps,
         "migrate" => return Way::No,
         _ => {}
     }
@@ -75,9 +75,16 @@ impl Redis {
     pub(crate) fn sort(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
         let listener = self.clients.get(key).and_then(|client| self.listeners.get(client.listener));
         let has_filters = matches!(listener, Some(Some(listener)) if listener.conf.chain.is_some());
-        match Sort::of(frame).filter(|_| !has_filters && !self.is_single(key) && !self.refuses_cross_slot(key)) {
-            Some(sort) => self.run(io, key, Box::new(sort)),
-            None => self.keyed(io, key, frame, command),
+        if has_filters || self.is_single(key) || self.refuses_cross_slot(key) {
+            return self.keyed(io, key, frame, command);
+        }
+        match Sort::of(frame) {
+            Ok(Some(sort)) => self.run(io, key, Box::new(sort)),
+            Ok(None) => self.keyed(io, key, frame, command),
+            Err(error) => {
+                self.fail(io, key, error);
+                Step::Taken
+            }
         }
     }
 
@@ -96,7 +103,9 @@ impl Redis {
             Way::Pops => Ok(Box::new(Pops::new(frame, &self.keys, command))),
             Way::Streams => Streams::new(frame, &self.keys, command).map(|errand| Box::new(errand) as Box<dyn Errand>),
             Way::Steps => match command.name {
-                "rename" | "renamenx" | "copy" | "smove" | "msetnx" => Transfer::of(frame, command).map(|errand| Box::new(errand) as Box<dyn Errand>),
+                "rename" | "renamenx" | "copy" | "smove" | "msetnx" | "msetex" => {
+                    Transfer::of(frame, command).map(|errand| Box::new(errand) as Box<dyn Errand>)
+                }
                 _ => Shift::new(frame, command, io.random()).map(|errand| Box::new(errand) as Box<dyn Errand>),
             },
         };
@@ -117,7 +126,7 @@ mod tests {
         };
         assert_eq!(by(Way::Pops), "blmpop blpop brpop bzmpop bzpopmax bzpopmin lmpop zmpop");
         assert_eq!(by(Way::Streams), "xread xreadgroup");
-        assert_eq!(by(Way::Steps), "blmove brpoplpush copy lmove msetnx rename renamenx rpoplpush smove");
+        assert_eq!(by(Way::Steps), "blmove brpoplpush copy lmove msetex msetnx rename renamenx rpoplpush smove");
         assert_eq!(
             by(Way::Gather),
             "bitop exists georadius georadiusbymember geosearchstore lcs mget pfcount pfmerge sdiff sdiffstore sinter sintercard sinterstore sort \

@@ -41,6 +41,7 @@ mod dispatch;
 mod errand;
 pub mod frame;
 mod fronts;
+pub mod functions;
 pub mod fuzz;
 mod gather;
 pub mod glob;

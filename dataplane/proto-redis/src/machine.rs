@@ -5,6 +5,7 @@ use crate::cluster::Cluster;
 use crate::conf::Conf;
 use crate::errand::TIMER_ERRAND;
 use crate::frame;
+use crate::functions;
 use crate::heavy::{HEAVY, Heavy};
 use crate::inquiry::{self, Inquiry};
 use crate::listener::Listener;
@@ -91,6 +92,8 @@ pub struct Redis {
     pub(crate) inquiries: Vec<Inquiry>,
     /// Databases and users of nodes that clients are in.
     pub(crate) sessions: Sessions,
+    /// Functions are not fetched before.
+    pub(crate) functions_held: Nanos,
     /// CLIENT PAUSE of listeners.
     pub(crate) pauses: Vec<Pause>,
 }
@@ -133,6 +136,7 @@ impl Redis {
             scripts: Scripts::default(),
             inquiries: Vec::new(),
             sessions: Sessions::default(),
+            functions_held: 0,
             pauses: Vec::new(),
         }
     }
@@ -309,6 +313,7 @@ impl Protocol for Redis {
                 self.note_loss(io, key);
                 self.lost(io, key, &why);
             }
+            (Event::Mail([functions::DELETED]), _) => self.hold_functions(io.now()),
             (Event::Mail([scripts::FLUSHED]), _) => self.scripts.forget(),
             (Event::Mail(body @ [inquiry::QUESTION | inquiry::ANSWER, ..]), _) => self.mail_of_inquiries(io, body),
             (Event::Mail(body), _) => self.mail_of_watchers(io, body),

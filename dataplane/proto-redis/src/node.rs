@@ -1,5 +1,6 @@
 //! One server behind us: its connections, whether it may be dialled, and what is known of its place in replication.
 
+use crate::functions::Fetch;
 use crate::health::Health;
 use crate::replication::Replication;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub struct Node {
     pub health: Health,
     /// How far it is in replication.
     pub replication: Replication,
+    /// Whether it is being given functions.
+    pub functions: Fetch,
     /// Where it stands; empty where nobody says.
     pub zone: Arc<str>,
     /// Who has what was its, since it has no slots any more.
@@ -85,6 +88,7 @@ impl Node {
             replicas: Vec::new(),
             health: Health::default(),
             replication: Replication::default(),
+            functions: Fetch::default(),
             zone: Arc::default(),
             successor: None,
             backoff: 0,

@@ -66,6 +66,8 @@ pub enum Owner {
     Mirror(u32),
     /// A key's copy to the back end it goes to, by its number.
     Copy(u32),
+    /// Another node, which is being given functions: what a master has of them, or whether it takes them ([`crate::functions`]).
+    Functions(u16),
     /// Nobody: ASKING, UNWATCH on behalf of a client that is gone.
     Nobody,
 }

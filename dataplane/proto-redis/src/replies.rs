@@ -83,7 +83,7 @@ impl Redis {
             Owner::Client(client, seq) => self.client_piece(io, key, (client, seq), pending, piece, (first, done)),
             Owner::Login => self.logged_in(io, key, piece),
             Owner::TopologyPart => pipe.keep_part(piece, done),
-            Owner::Topology => self.topology_piece(io, key, piece, done),
+            Owner::Topology | Owner::Functions(_) => self.whole_piece(io, key, pending.owner, piece, done),
             Owner::Near(ask) if done => {
                 pipe.drop_front();
                 self.near_answer(io, key, ask, piece);
@@ -205,8 +205,8 @@ impl Redis {
         self.lost(io, key, &format!("it does not accept midstream's login: {error}"));
     }
 
-    /// CLUSTER SLOTS of a large cluster comes in pieces.
-    fn topology_piece(&mut self, io: &mut dyn Io, key: Key, piece: &[u8], done: bool) {
+    /// CLUSTER SLOTS of a large cluster, or functions, come in pieces.
+    fn whole_piece(&mut self, io: &mut dyn Io, key: Key, owner: Owner, piece: &[u8], done: bool) {
         let Some(pipe) = self.pipes.get_mut(key) else { return };
         let (cluster, node) = (pipe.cluster, pipe.node);
         if (!done || !pipe.topology.is_empty()) && pipe.topology.len() < limits::MAX_TOPOLOGY {
@@ -216,11 +216,12 @@ impl Redis {
             return;
         }
         pipe.drop_front();
-        if pipe.topology.is_empty() {
-            return self.topology(io, cluster, node, piece);
-        }
         let whole = std::mem::take(&mut pipe.topology);
-        self.topology(io, cluster, node, &whole);
+        let reply = if whole.is_empty() { piece } else { &whole };
+        match owner {
+            Owner::Functions(target) => self.functions_told(io, cluster, target, Some(reply)),
+            _ => self.topology(io, cluster, node, reply),
+        }
     }
 
     /// Whether an error is solved here: the command was sent elsewhere, or will be sent again.
@@ -230,11 +231,11 @@ impl Redis {
         let queue_error = std::mem::take(&mut pipe.queue_error);
         let error = if queue_error.is_empty() { error } else { &queue_error };
         let asks = asks(error);
-        if asks == Asks::Nothing {
-            return pending.leased && self.has_migrations && self.take_to_fence(io, key, pending, error);
-        }
-        if asks == Asks::Script {
-            return self.load_script(io, key, pending);
+        match asks {
+            Asks::Nothing => return pending.leased && self.has_migrations && self.take_to_fence(io, key, pending, error),
+            Asks::Script => return self.load_script(io, key, pending),
+            Asks::Function => return self.fetch_functions(io, key, pending),
+            _ => {}
         }
         if pending.leased {
             let error = error.to_vec();

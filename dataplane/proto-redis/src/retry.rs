@@ -30,6 +30,7 @@ impl Redis {
         let Owner::Client(key, seq) = pending.owner else {
             match pending.owner {
                 Owner::Topology => self.topology_failed(io, cluster),
+                Owner::Functions(target) => self.functions_told(io, cluster, target, None),
                 Owner::Mirror(number) => {
                     self.mirror_failed(number);
                     self.refresh(io, cluster);

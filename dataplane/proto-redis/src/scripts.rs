@@ -66,6 +66,7 @@ impl Redis {
         match command.name {
             "eval" | "eval_ro" => self.scripts.remember(frame.word(1)),
             "script|load" => self.scripts.remember(frame.word(2)),
+            "function|delete" | "function|flush" => self.functions_deleted(io),
             "script|flush" => {
                 self.scripts.forget();
                 (0..self.worker.count).filter(|worker| *worker != self.worker.index).for_each(|worker| io.mail(worker, vec![FLUSHED]));

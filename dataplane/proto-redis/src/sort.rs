@@ -70,8 +70,11 @@ pub(crate) struct Sort {
 }
 
 impl Sort {
-    /// Of a command that has such patterns; `None`: it has none, or its words make no sense, which the server is to say.
-    pub fn of(frame: &Frame<'_>) -> Option<Sort> {
+    /// Of a command that has such patterns; `None`: it has none.
+    ///
+    /// # Errors
+    /// Its words behind a pattern make no sense; in the words of a server that takes patterns. Without patterns the node is to say it.
+    pub fn of(frame: &Frame<'_>) -> Result<Option<Sort>, &'static str> {
         let mut sort = Sort {
             key: frame.word(1).to_vec(),
             by: None,
@@ -86,6 +89,7 @@ impl Sort {
             stored: 0,
         };
         let number = |index: usize| std::str::from_utf8(frame.word(index)).ok()?.parse::<i64>().ok();
+        let wrong = |sort: &Sort, error| if sort.has_patterns() { Err(error) } else { Ok(None) };
         let mut at = 2;
         while at < frame.len() {
             let left = frame.len() - at - 1;
@@ -96,7 +100,10 @@ impl Sort {
                 sort.alpha = true;
                 0
             } else if frame.is(at, "limit") && left >= 2 {
-                sort.limit = Some((number(at + 1)?, number(at + 2)?));
+                let (Some(start), Some(count)) = (number(at + 1), number(at + 2)) else {
+                    return wrong(&sort, "ERR value is not an integer or out of range");
+                };
+                sort.limit = Some((start, count));
                 2
             } else if frame.is(at, "store") && left >= 1 && frame.is(0, "sort") {
                 sort.store = Some(frame.word(at + 1).to_vec());
@@ -108,12 +115,15 @@ impl Sort {
                 sort.gets.push(Pattern::of(frame.word(at + 1)));
                 1
             } else {
-                return None;
+                return wrong(&sort, "ERR syntax error");
             };
             at += 1 + takes;
         }
-        let is_own = !matches!(sort.by, Some(Pattern::Key { .. })) && sort.gets.iter().all(|get| *get == Pattern::Own);
-        (!is_own).then_some(sort)
+        Ok(Some(sort).filter(Sort::has_patterns))
+    }
+
+    fn has_patterns(&self) -> bool {
+        matches!(self.by, Some(Pattern::Key { .. })) || self.gets.iter().any(|get| *get != Pattern::Own)
     }
 
     fn start(&mut self) -> Next {

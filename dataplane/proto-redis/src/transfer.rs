@@ -1,6 +1,7 @@
-//! RENAME, RENAMENX, COPY, SMOVE and MSETNX from slot to slot, in steps of which none loses anything: the new is there before the old goes.
+//! RENAME, RENAMENX, COPY, SMOVE, MSETNX and MSETEX from slot to slot, in steps of which none loses anything: the new is there before the old goes.
 //! What another client does to the keys between two steps is found out where it would be lost, and the step is done again or undone.
 
+use crate::dispatch::CROSSSLOT;
 use crate::errand::{Ask, Errand, Next, Round};
 use crate::frame::Frame;
 use crate::slot::slot_of;
@@ -25,9 +26,14 @@ const UNSET: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('D
 enum Task {
     Rename,
     RenameNx,
-    Copy { replace: bool, database: Option<u32> },
+    Copy {
+        replace: bool,
+        database: Option<u32>,
+    },
     Smove,
     MsetNx,
+    /// Whether only where none of the keys is there.
+    MsetEx(bool),
 }
 
 /// How far it is.
@@ -46,7 +52,7 @@ enum State {
     Remove {
         added: bool,
     },
-    /// MSETNX: looked at all; set all.
+    /// MSETNX, MSETEX: looked at all; set all.
     LookAtAll,
     SetAll,
     /// An undo is under way; then this is the answer.
@@ -59,6 +65,8 @@ pub(crate) struct Transfer {
     task: Task,
     state: State,
     words: Vec<Vec<u8>>,
+    /// MSETEX: the words behind the keys and values.
+    options: Vec<Vec<u8>>,
     passes: u8,
 }
 
@@ -76,10 +84,28 @@ impl Transfer {
             "renamenx" => Task::RenameNx,
             "copy" => copy(frame)?,
             "smove" => Task::Smove,
+            "msetex" => return Transfer::of_msetex(frame),
             _ if frame.len() % 2 == 0 => return Err("ERR wrong number of arguments for 'msetnx' command"),
             _ => Task::MsetNx,
         };
-        Ok(Transfer { task, state: State::Start, words: (0..frame.len()).map(|index| frame.word(index).to_vec()).collect(), passes: 0 })
+        let words = (0..frame.len()).map(|index| frame.word(index).to_vec()).collect();
+        Ok(Transfer { task, state: State::Start, words, options: Vec::new(), passes: 0 })
+    }
+
+    /// `MSETEX count key value ... [NX | XX] [a time to live]`. What XX has overwritten could not be put back, if another key is gone meanwhile.
+    fn of_msetex(frame: &Frame<'_>) -> Result<Transfer, &'static str> {
+        let count = std::str::from_utf8(frame.word(1)).ok().and_then(|count| count.parse::<usize>().ok()).ok_or("ERR invalid numkeys value")?;
+        let end = count.saturating_mul(2).saturating_add(2);
+        if end > frame.len() {
+            return Err("ERR wrong number of key-value pairs");
+        }
+        if (end..frame.len()).any(|index| frame.is(index, "xx")) {
+            return Err(CROSSSLOT);
+        }
+        let words = [0].into_iter().chain(2..end).map(|index| frame.word(index).to_vec()).collect();
+        let options = (end..frame.len()).map(|index| frame.word(index).to_vec()).collect();
+        let only_new = (end..frame.len()).any(|index| frame.is(index, "nx"));
+        Ok(Transfer { task: Task::MsetEx(only_new), state: State::Start, words, options, passes: 0 })
     }
 
     fn word(&self, index: usize) -> &[u8] {
@@ -107,7 +133,8 @@ impl Transfer {
                 ];
                 Next::Ask(looks.into())
             }
-            Task::MsetNx => {
+            Task::MsetEx(false) => self.set_each(),
+            Task::MsetNx | Task::MsetEx(true) => {
                 self.state = State::LookAtAll;
                 Next::Ask(self.settings().map(|(key, _)| self.ask(key, &[b"EXISTS", self.word(key)], true)).collect())
             }
@@ -215,17 +242,29 @@ impl Transfer {
         if round.replies.iter().any(|reply| integer_of(reply) == Some(1)) {
             return Next::Answer(NO.to_vec());
         }
-        let asks = self.settings().map(|(key, value)| self.ask(key, &[b"SET", self.word(key), self.word(value), b"NX"], false)).collect();
+        self.set_each()
+    }
+
+    fn set_each(&mut self) -> Next {
+        let set = |(key, value)| {
+            if self.task == Task::MsetNx {
+                return self.ask(key, &[b"SET", self.word(key), self.word(value), b"NX"], false);
+            }
+            let words = [&b"MSETEX"[..], b"1", self.word(key), self.word(value)].into_iter().chain(self.options.iter().map(Vec::as_slice));
+            self.ask(key, &words.collect::<Vec<_>>(), false)
+        };
+        let asks = self.settings().map(set).collect();
         self.state = State::SetAll;
         Next::Ask(asks)
     }
 
     /// Another client may have set one of them meanwhile: then ours go.
     fn all_set(&mut self, round: &Round<'_>) -> Next {
-        if round.replies.iter().all(|reply| !is_null(reply)) {
+        let is_set = |reply: &Vec<u8>| !is_null(reply) && integer_of(reply) != Some(0);
+        if round.replies.iter().all(is_set) {
             return Next::Answer(YES.to_vec());
         }
-        let ours = self.settings().zip(round.replies).filter(|(_, reply)| !is_null(reply));
+        let ours = self.settings().zip(round.replies).filter(|(_, reply)| is_set(reply));
         let undo: Vec<Ask> =
             ours.map(|((key, value), _)| self.ask(key, &[&b"EVAL"[..], UNSET.as_bytes(), b"1", self.word(key), self.word(value)], true)).collect();
         if undo.is_empty() {

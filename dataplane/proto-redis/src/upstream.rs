@@ -178,6 +178,7 @@ impl Redis {
         }
         match pending.owner {
             Owner::Topology => self.topology_failed(io, pipe.cluster),
+            Owner::Functions(target) => self.functions_told(io, pipe.cluster, target, None),
             Owner::Mirror(number) => self.mirror_failed(number),
             Owner::Copy(number) => self.copy_failed(io, number, true, pipe.state == State::Ready),
             Owner::Position => self.no_position(pipe.cluster, pipe.node),

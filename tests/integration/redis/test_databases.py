@@ -74,6 +74,7 @@ def test_a_cluster_without_databases_says_so(redis_cluster: RedisCluster, tmp_pa
     sidecar = Sidecar(objects(redis_cluster.addresses, port), tmp_path)
     sidecar.start()
     with Raw(port) as connection:
+        connection.ask("FLUSHALL")
         connection.ask("SET", "a", "0")
         assert connection.ask("SELECT", "1") == b"-ERR DB index is out of range\r\n"
         assert connection.ask("GET", "a") == b"$1\r\n0\r\n"
