@@ -79,6 +79,11 @@ impl Directory {
         }
     }
 
+    /// Whether a question is due.
+    pub fn has_wanted(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
     /// Reads a Metadata response. Returns whether it told anything new.
     ///
     /// # Errors

@@ -271,11 +271,13 @@ impl Protocol for Kafka {
         for client in self.sessions.keys() {
             let Some(session) = self.sessions.get_mut(client) else { continue };
             let node = session.node;
-            // A listener that leads to another cluster now has no use for the old one's connections.
+            // A listener that leads to another cluster now has no use for the old one's connections, and under other names an answer on its
+            // way would be taken for another tenant's.
             let stays = |listener: &&Arc<Listener>| {
                 let (new, old) = (&listener.backend, &session.listener.backend);
                 let is_authenticated = listener.auth.is_like(&session.listener.auth) && new.credentials.is_some() == old.credentials.is_some();
-                is_authenticated && new.name == old.name && node.is_none_or(|node| listener.places.holds(node))
+                let is_named_so = new.name == old.name && listener.virtual_cluster == session.listener.virtual_cluster;
+                is_authenticated && is_named_so && node.is_none_or(|node| listener.places.holds(node))
             };
             match self.shared.conf.listeners.get(&*session.listener.name).filter(stays) {
                 Some(listener) => session.listener = Arc::clone(listener),

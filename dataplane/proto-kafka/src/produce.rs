@@ -87,7 +87,11 @@ impl Session {
             }
             None | Some(Named::Passes(_)) => return Ok(None),
             Some(Named::Denied(code, message, kind)) => (code, message, kind),
-            Some(Named::Unknown) => (UNKNOWN_TOPIC_ID, "the topic id is unknown".into(), "unknown_topic_id"),
+            Some(Named::Unknown) => {
+                // Its records pass already, so it can't wait: the client's next attempt finds the name.
+                TopicId::try_from(name).into_iter().for_each(|id| shared.directory(&listener.backend.name).want(id));
+                (UNKNOWN_TOPIC_ID, "the topic id is unknown".into(), "unknown_topic_id")
+            }
         };
         shared.meters(&listener.name).error(kind);
         mask(masks, seen.interest, seen.bytes, seen.compact, code, &message).map(Some).ok_or(Malformed("names too many denied topics"))

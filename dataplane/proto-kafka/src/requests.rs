@@ -10,6 +10,7 @@ use crate::shared::Shared;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
 use crate::versions;
+use crate::virtual_cluster::Stretch;
 use crate::walk::{Malformed, Part, Seen, Step, Walk};
 use wire::{Fault, Io};
 
@@ -210,9 +211,14 @@ impl Session {
             let Some(stretch) = stretch.as_mut() else { return Ok(masked) };
             stretch.patch(&Seen { bytes: masked.as_deref().unwrap_or(seen.bytes), ..*seen }).map(|renamed| renamed.or(masked))
         });
-        let over =
-            |ran: (usize, Ran)| if ran.1 == Ran::Done { stretch.as_ref().map_or(Ok(ran), |stretch| stretch.end().map(|()| ran)) } else { Ok(ran) };
-        let ran = ran.and_then(over).map_err(|error| self.broken_request(shared, crate::table::api(PRODUCE), error))?;
+        let ran = match ran {
+            Ok((used, Ran::Done)) => stretch.as_ref().map_or(Ok(()), Stretch::end).map(|()| (used, Ran::Done)),
+            ran => ran,
+        };
+        let ran = ran.map_err(|error| self.broken_request(shared, crate::table::api(PRODUCE), error))?;
+        if !passing.masks.is_empty() && shared.directory(&listener.backend.name).has_wanted() {
+            shared.ask(io, &listener.backend);
+        }
         if ran.1 != Ran::Done {
             self.request = Some(passing);
         } else if let Some(pending) = self.ring.back_mut().filter(|_| passing.is_answered && !passing.masks.is_empty()) {

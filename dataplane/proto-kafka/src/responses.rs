@@ -101,9 +101,10 @@ impl Session {
             let real = unmask(masks, patching, &Seen { bytes: renamed.as_deref().unwrap_or(seen.bytes), ..*seen });
             Ok(real.or(renamed))
         });
-        if let (Ok((_, Ran::Done)), Some(stretch)) = (&ran, self.stretch.take_if(|_| matches!(ran, Ok((_, Ran::Done))))) {
-            stretch.end().map_err(|error| self.broken_response(shared, error))?;
-        }
+        let ran = match ran {
+            Ok((used, Ran::Done)) => self.stretch.take().map_or(Ok(()), |stretch| stretch.end()).map(|()| (used, Ran::Done)),
+            ran => ran,
+        };
         if outside > 0 {
             shared.meters(&self.listener.name).error("node_outside_of_broker_ports");
         }

@@ -216,3 +216,48 @@ fn messages_with_records_have_the_size_that_was_announced() {
         assert!(checked >= 10, "{checked}");
     }
 }
+
+/// DescribeTopicPartitions v0: a list of topics, page by page, in the order of the brokers' names.
+mod pages {
+    use super::*;
+
+    const PAGES: i16 = 75;
+
+    fn string(text: &str) -> Vec<u8> {
+        let mut out = vec![];
+        put(&mut out, true, text.as_bytes());
+        out
+    }
+
+    /// A topic without partitions: error, name, id, internal, partitions, operations, tags.
+    fn topic(name: &str) -> Vec<u8> {
+        [&[0, 0][..], &string(name), &[7; 16], &[0, 1, 0, 0, 0, 0, 0]].concat()
+    }
+
+    fn page(topics: &[&str], cursor: Option<&str>) -> Vec<u8> {
+        let cursor = cursor.map_or(vec![0xff], |name| [&[1][..], &string(name), &[0, 0, 0, 3, 0]].concat());
+        let topics: Vec<Vec<u8>> = topics.iter().map(|name| topic(name)).collect();
+        [&[0, 0, 0, 0, topics.len() as u8 + 1][..], &topics.concat(), &cursor, &[0]].concat()
+    }
+
+    fn shown(topics: &[&str], cursor: Option<&str>) -> Vec<u8> {
+        let program = table::api(PAGES).unwrap().shape(0).unwrap().response;
+        response(&cluster(&[]), PAGES, Asked::default(), program, &page(topics, cursor)).unwrap()
+    }
+
+    #[test]
+    fn the_first_page_begins_at_the_tenants_first_topic() {
+        let first = |body: &[u8]| request(&cluster(&[]), table::api(PAGES).unwrap(), 0, body).unwrap().body;
+        // No topics named, at most 9 partitions, no cursor.
+        assert_eq!(first(&[1, 0, 0, 0, 9, 0xff, 0]), [&[1, 0, 0, 0, 9, 1][..], &string(PREFIX), &[0, 0, 0, 0, 0, 0]].concat());
+        let next = |name: &str| [&[1, 0, 0, 0, 9, 1][..], &string(name), &[0, 0, 0, 3, 0, 0]].concat();
+        assert_eq!(first(&next("x")), next("tenant~x"));
+    }
+
+    #[test]
+    fn a_page_ends_where_the_tenants_topics_do() {
+        assert_eq!(shown(&["tenant~a", "tenant~b"], Some("tenant~c")), page(&["a", "b"], Some("c")));
+        assert_eq!(shown(&["tenant~a", "tenant~b"], Some("unlike")), page(&["a", "b"], None));
+        assert_eq!(shown(&["tenant~a", "unlike"], None), page(&["a"], None));
+    }
+}

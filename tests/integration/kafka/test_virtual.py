@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, ShareConsumer
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
@@ -109,19 +109,36 @@ async def test_two_tenants_with_equal_names_by_aiokafka(kafka: Kafka, tenants: C
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_groups_of_both_protocols_with_patterns(tenants: Callable[..., list[Tenant]], protocol: str) -> None:
+    """Classic consumers match by themselves what Metadata lists; of the new protocol the brokers match."""
     one, two = tenants()
     topic = f"pattern-{protocol}"
-    for tenant in (one, two):
+    for tenant, subscription in ((two, topic), (one, f"^patt.*-{protocol}")):
         values = [f"{tenant.name}-{number}".encode() for number in range(100)]
         produce(tenant.bootstrap, topic, values)
-        assert sorted(consume(tenant.bootstrap, f"^patt.*-{protocol}", 100, **{"group.protocol": protocol})) == sorted(values)
-        assert sorted(consume(tenant.bootstrap, topic, 100, **{"group.protocol": protocol, "group.id": f"named-{protocol}"})) == sorted(values)
+        group = {"group.protocol": protocol, "group.id": f"of-{protocol}"}
+        assert sorted(consume(tenant.bootstrap, subscription, 100, **group)) == sorted(values)
         admin = tenant.admin()
-        described = admin.describe_consumer_groups([f"named-{protocol}"], request_timeout=DEADLINE_S)
-        assert described[f"named-{protocol}"].result(DEADLINE_S).group_id == f"named-{protocol}"
         listed = admin.list_consumer_groups(request_timeout=DEADLINE_S).result(DEADLINE_S)
-        assert {group.group_id for group in listed.valid} >= {f"named-{protocol}"}
-        assert not any("physical" in group.group_id for group in listed.valid)
+        names = {group.group_id for group in listed.valid}
+        assert f"of-{protocol}" in names and not any("physical" in name for name in names)
+
+
+def test_share_groups(tenants: Callable[..., list[Tenant]]) -> None:
+    one, _ = tenants()
+    admin = one.admin()
+    earliest = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)
+    group = ConfigResource(ResourceType.GROUP, "sharing", incremental_configs=[earliest])
+    admin.incremental_alter_configs([group], request_timeout=DEADLINE_S)[group].result(DEADLINE_S)
+    produce(one.bootstrap, "shared-by-group", [b"1", b"2", b"3"])
+    consumer = ShareConsumer({"bootstrap.servers": one.bootstrap, "group.id": "sharing"})
+    consumer.subscribe(["shared-by-group"])
+    seen: list[tuple[str, bytes]] = []
+    while len(seen) < 3:
+        batch = list(consumer.poll(DEADLINE_S))
+        assert batch, f"{len(seen)} of 3 after {DEADLINE_S} s"
+        seen += [(record.topic(), record.value()) for record in batch]
+    consumer.close()
+    assert sorted(seen) == [("shared-by-group", value) for value in (b"1", b"2", b"3")]
 
 
 def test_members_that_are_described_have_the_tenants_topics(tenants: Callable[..., list[Tenant]]) -> None:

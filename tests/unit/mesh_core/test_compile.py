@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from msg_mesh import virtual
 from tests.unit.mesh_core.shop import SHOP, compiled
 from xds.messages import message, message_of, type_url
 from xds.protocol.types import CLUSTER, ENDPOINTS, LISTENER, SECRET
@@ -60,6 +61,22 @@ def test_a_listener_has_one_filter_of_its_protocol(shop):
     proxy = message("midstream.kafka.v1.KafkaProxy").FromString(filter_.typed_config.value)
     assert filter_.typed_config.type_url == type_url("midstream.kafka.v1.KafkaProxy")
     assert (proxy.backend, proxy.broker_port_first, proxy.broker_port_last) == ("events", 9100, 9199)
+
+
+def test_a_listener_may_lead_to_a_tenant():
+    tenant = """---
+apiVersion: midstream/v1
+kind: KafkaVirtualCluster
+metadata: {name: team-a}
+spec: {cluster: events, prefix: "team-a.", aliases: {topics: {orders: legacy}}}
+"""
+    found = decoded(compiled(SHOP.replace("backend: events", "backend: team-a") + tenant))
+    (chain,) = found[LISTENER, "events"].filter_chains
+    proxy = message("midstream.kafka.v1.KafkaProxy").FromString(chain.filters[0].typed_config.value)
+    assert (proxy.backend, proxy.virtual_cluster) == ("events", "team-a")
+    resource = found[type_url("midstream.kafka.v1.KafkaVirtualCluster"), "team-a"]
+    assert (resource.cluster, resource.prefix, dict(resource.topics)) == ("events", "team-a.", {"orders": "legacy"})
+    assert len(resource.cluster_id) == 22 and resource.cluster_id == virtual.cluster_id("events", "team-a")
 
 
 def test_a_secret_says_where_its_value_is_and_never_what_it_is(shop):

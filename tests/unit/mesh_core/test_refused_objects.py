@@ -16,6 +16,7 @@ SHARD = 'shards: [{name: s0, primary: "127.0.0.1:5440/more"}]'
 DATABASE = "engine: postgres, credentials: {user: app}"
 LISTENER = 'address: "127.0.0.1:7000", protocol: redis, backend: cache'
 NODES = 'nodes: ["127.0.0.1:7001"]'
+TENANT = "KafkaVirtualCluster"
 CERTIFICATE = "certFrom: {file: /c}, keyFrom: {file: /k}"
 
 # What it is about, the object, the path that is named, and what is said.
@@ -153,6 +154,22 @@ ROWS = [
         "spec.address",
         "is a path, and Kafka's clients are told",
     ),
+    ("a tenant of no cluster", of(TENANT, 'cluster: event, prefix: "a."'), "spec.cluster", "there is no KafkaCluster event; did you mean events?"),
+    ("a tenant of all names", of(TENANT, 'cluster: events, prefix: ""'), "spec.prefix", "should match pattern"),
+    ("a prefix of no topic", of(TENANT, 'cluster: events, prefix: "a b"'), "spec.prefix", "should match pattern"),
+    ("a tenant that is called as its cluster", of(TENANT, 'cluster: events, prefix: "a."', "events"), "metadata.name", "would be either"),
+    (
+        "an alias of its own name",
+        of(TENANT, 'cluster: events, prefix: "a.", aliases: {topics: {x: a.y}}'),
+        "spec.aliases.topics.x",
+        "a.y has the prefix",
+    ),
+    (
+        "two aliases of one",
+        of(TENANT, 'cluster: events, prefix: "a.", aliases: {groups: {x: z, y: z}}'),
+        "spec.aliases.groups.y",
+        "z is x already",
+    ),
     # Listeners
     ("a way to log in", of("Listener", f"{LISTENER}, auth: kerberos"), "spec.auth", "'scram'"),
     ("users without passwords", of("Listener", f"{LISTENER}, auth: password, users: [{{name: a}}]"), "spec.users[0]", "needs a password for a"),
@@ -190,3 +207,9 @@ def test_it_is_refused_where_it_is_wrong(text, path, said):
     file, line, _ = found[0].split(":", 2)
     assert file == "shop.yaml"
     assert FIRST_LINE <= int(line) < FIRST_LINE + 4, found[0]
+
+
+def test_of_tenants_that_begin_alike_the_later_is_refused():
+    one, other = (of(TENANT, f'cluster: events, prefix: "{prefix}"', name) for name, prefix in (("one", "a."), ("other", "a.b.")))
+    (complaint,) = complaints(f"{SHOP}---\n{one}---\n{other}")
+    assert f"shop.yaml:{FIRST_LINE + 8}: KafkaVirtualCluster other: spec.prefix:" in complaint and "one would see the other's names" in complaint

@@ -33,7 +33,7 @@ use std::sync::Arc;
 pub const MAX_TOPIC: usize = 249;
 
 /// One tenant's view of a physical cluster.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct VirtualCluster {
     /// The KafkaVirtualCluster's name.
     pub name: Arc<str>,
@@ -59,7 +59,7 @@ pub struct Asked {
 type Map = HashMap<Box<[u8]>, Box<[u8]>>;
 
 /// The names of one kind: a client's and the physical ones, one to one.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Names {
     prefix: Box<[u8]>,
     to_physical: Map,
