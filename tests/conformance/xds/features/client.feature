@@ -60,14 +60,19 @@ Feature: What our client does, driven by a server that is not ours
     And the client reports endpoints a as DOES_NOT_EXIST
 
   @C4 @D10
-  Scenario: an error of the resource ends the waiting, too
+  Scenario Outline: an error of the resource ends the waiting, too, whether it may pass or not
     Given a client of cluster, listener that asks for the endpoints of its clusters, for 60 s
     When the server gives cluster a
     And the server hears that endpoints a are wanted
-    And the server says PERMISSION_DENIED "not for you" of endpoints a
+    And the server says <status> "not for you" of endpoints a
     And the server gives listener l
     Then the client has cluster a, listener l
     And the client reports endpoints a as RECEIVED_ERROR
+
+    Examples:
+      | status            |
+      | PERMISSION_DENIED |
+      | UNAVAILABLE       |
 
   @C4
   Scenario: a type that the server does not know is not waited for
