@@ -17,7 +17,7 @@ from contextlib import suppress
 import structlog
 from google.protobuf.message import Message
 
-from xds.client.call import SILENCE_S, Ended, Unimplemented, answers, opened
+from xds.client.call import SILENCE_S, Ended, Unclear, Unimplemented, answers, knows_delta, opened
 from xds.client.reports import Reports
 from xds.messages import message
 from xds.protocol.backoff import Backoff
@@ -93,6 +93,11 @@ class AdsClient:
                     self._without_delta.add(target)
                     continue
                 reason = "it is no control plane"
+            except Unclear as error:
+                reason = str(error)
+                if not self._answered and target not in self._without_delta and not await knows_delta(target):
+                    self._without_delta.add(target)
+                    continue
             except Ended as error:
                 reason = str(error)
             finally:

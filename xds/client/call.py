@@ -17,6 +17,8 @@ _MESSAGES = "envoy.service.discovery.v3."
 SILENCE_S = 0.05
 # A server that is to be returned to has to answer a first request within this.
 ANSWER_WITHIN_S = 5.0
+# A server that does not know a method says so as soon as it is called.
+SAYS_SO_WITHIN_S = 2.0
 # Ours keep below 4 MiB; foreign servers may not, and a refused response could never be acknowledged.
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
@@ -36,6 +38,10 @@ class Unimplemented(Exception):
     """The server does not know this variant."""
 
 
+class Unclear(Ended):
+    """A request could not be written, which gRPC reports instead of the status that the server sent meanwhile."""
+
+
 class Call:
     """A stream of requests and responses. Its methods raise Ended, Unimplemented."""
 
@@ -48,6 +54,8 @@ class Call:
             for request in requests:
                 await self._call.write(request)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INTERNAL:
+                raise Unclear("it ended the stream") from error
             raise _meaning(error) from error
         except asyncio.InvalidStateError as error:
             raise await self._end(str(error)) from error
@@ -92,8 +100,22 @@ async def answers(target: str, client: Client) -> bool:
             await call.read()
     except Unimplemented:
         return True
+    except Unclear:
+        return not await knows_delta(target)
     except (Ended, TimeoutError):
         return False
+    return True
+
+
+async def knows_delta(target: str) -> bool:
+    """Asked without a word, so that nothing can hide the status: who does not know the method says so at once, who knows it waits for a request."""
+    try:
+        async with asyncio.timeout(SAYS_SO_WITHIN_S), opened(target, delta=True) as call:
+            await call.read()
+    except Unimplemented:
+        return False
+    except (Ended, TimeoutError):
+        pass
     return True
 
 
