@@ -112,7 +112,7 @@ def test_there_and_back_and_there_again_under_load(scene: Scene) -> None:
     preload(scene.connect(), KEYS)
     both = loops(scene.connect, lambda: connect(scene.ports[1]))
     for loop in both:
-        loop.pause_s = 0.02
+        loop.pause_s = 0.05
     with Load(lambda: connect(scene.ports[0]), both) as load:
         load.goes_on(10)
         scene.migrate("start", "m", "--from", "many", "--to", "one")
