@@ -1,13 +1,14 @@
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
+import java.lang.reflect.Field;
 import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -15,9 +16,6 @@ import org.apache.kafka.common.utils.Exit;
  * reads from standard input, its main class, its arguments, with tabs between; line breaks of the input are written \n.
  */
 public class Tools {
-    /** What a tool wants to be done when its virtual machine ends. */
-    private static final List<Runnable> HOOKS = new ArrayList<>();
-
     private static class Exited extends RuntimeException {
         final int code;
 
@@ -33,7 +31,6 @@ public class Tools {
         Exit.setHaltProcedure((code, message) -> {
             throw new Exited(code);
         });
-        Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
         PrintStream out = System.out;
         for (String line : Files.readAllLines(Path.of(words[0]))) {
             String[] run = line.split("\t");
@@ -43,13 +40,23 @@ public class Tools {
             System.setErr(System.out);
             System.setIn(new ByteArrayInputStream(run[0].replace("\\n", "\n").getBytes(StandardCharsets.UTF_8)));
             int code = run(run[1], Arrays.copyOfRange(run, 2, run.length));
-            HOOKS.forEach(Runnable::run);
-            HOOKS.clear();
+            end();
             out.write(printed.toByteArray());
             out.println("exit " + code);
             out.flush();
         }
         Runtime.getRuntime().halt(0);
+    }
+
+    /** Does what the tool wants to be done when its virtual machine ends: some close their clients then, and say what became of their records. */
+    @SuppressWarnings("unchecked")
+    private static void end() throws Exception {
+        Field field = Class.forName("java.lang.ApplicationShutdownHooks").getDeclaredField("hooks");
+        field.setAccessible(true);
+        for (Thread hook : List.copyOf(((Map<Thread, Thread>) field.get(null)).keySet())) {
+            Runtime.getRuntime().removeShutdownHook(hook);
+            hook.run();
+        }
     }
 
     private static int run(String main, String[] arguments) throws Exception {

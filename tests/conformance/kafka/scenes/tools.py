@@ -17,8 +17,10 @@ SOURCE = Path(__file__).with_name("Tools.java")
 TOOLS = "org.apache.kafka.tools."
 # Words of a line that differ from run to run.
 UNSTEADY = (
-    # The end of DescribeTransactions: when it began, and how long that is ago.
-    (re.compile(r"\b(CompleteCommit\s+\d+)\s.*"), r"\1"),
+    # DescribeTransactions: coordinator, producer id and epoch in front, when it began and how long that is ago behind.
+    (re.compile(r"^\d+\s+(\S+)\s+\d+\s+\d+\s+(CompleteCommit\s+\d+)\s.*"), r"\1 \2"),
+    # The coordinator of a share group.
+    (re.compile(r"broker-\d \(\d\) +Empty"), "COORDINATOR Empty"),
     (re.compile(r'"(timestamp|startTimeMs|endTimeMs)"\s*:\s*\d+,?'), ""),
     (re.compile(r"\bconsole-consumer-\d+"), "console-consumer-N"),
     (re.compile(r"\bEpoch: \d+"), "Epoch: N"),
@@ -36,8 +38,8 @@ class Run:
     keep: Callable[[str], bool] = bool
 
     def words(self, at: At) -> list[str]:
-        """Its main class and arguments; `@` stands for the address of the cluster."""
-        main, *arguments = self.command.replace("@", f"--bootstrap-server {at.bootstrap}").split()
+        """Its main class and arguments; `BOOTSTRAP` stands for the address of the cluster, `@` for it as most tools take it."""
+        main, *arguments = self.command.replace("@", "--bootstrap-server BOOTSTRAP").replace("BOOTSTRAP", at.bootstrap).split()
         return [main if main.startswith("kafka.") else TOOLS + main, *arguments]
 
 
@@ -46,19 +48,18 @@ def run_all(at: At, *runs: Run) -> Iterator[str]:
     script = at.folder / "tools.txt"
     script.write_text("".join("\t".join([run.stdin.replace("\n", "\\n"), *run.words(at)]) + "\n" for run in runs))
     classpath = str(kafka_jars.fetch() / "*")
-    command = [
-        "java",
+    options = [
         "-Xmx256m",
         "-XX:TieredStopAtLevel=1",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
-        "-cp",
-        classpath,
-        str(SOURCE),
-        str(script),
+        "--add-opens",
+        "java.base/java.lang=ALL-UNNAMED",
     ]
+    command = ["java", *options, "-cp", classpath, str(SOURCE), str(script)]
     ran = subprocess.run(command, cwd=at.folder, capture_output=True, text=True, timeout=3 * DEADLINE_S, check=False)
     printed = ran.stdout.split("\x01")[1:]
-    (at.folder / "tools.log").write_text(ran.stdout + ran.stderr)
+    with (at.folder / "tools.log").open("a") as log:
+        log.write(ran.stdout + ran.stderr)
     if len(printed) != len(runs):
         raise Failed(f"{len(printed)} of {len(runs)} tools ran: {ran.stderr[-2000:]}")
     for run, text in zip(runs, printed, strict=True):
@@ -148,7 +149,7 @@ def transactions(at: At) -> Iterator[str]:
     yield from run_all(
         at,
         Run(f"TopicCommand @ --create --topic java-copied --partitions 1 --replication-factor {at.replicas}"),
-        Run(f"TransactionalMessageCopier --broker-list {at.bootstrap} {copied} {names}", keep=_has('"stage":"ProcessLoop"', '"remaining":0')),
+        Run(f"TransactionalMessageCopier --broker-list BOOTSTRAP {copied} {names}", keep=_has('"stage":"ProcessLoop"', '"remaining":0')),
         Run(
             f"{CONSUMER} --topic java-copied --max-messages 100 --from-beginning --isolation-level read_committed "
             "--formatter-property print.offset=true"
