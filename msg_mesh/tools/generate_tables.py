@@ -182,7 +182,7 @@ class Message:
         return any(whole == plain or whole.endswith("." + plain) for plain in PLAIN.split())
 
     def response_interest(self, name: str, kind: str, path: str) -> str:
-        if name == "ErrorCode" and kind == "int16":
+        if name in ("ErrorCode", "PartitionErrorCode") and kind == "int16":
             return "ERROR"
         if self.key == 18 and path == "ApiKeys.":
             return {"ApiKey": "API_KEY", "MinVersion": "API_MIN", "MaxVersion": "API_MAX"}.get(name, "NONE")

@@ -6,7 +6,9 @@ use crate::edit::{Mark, Splice, apply, marks};
 use crate::frame::RequestHead;
 use crate::looked::{Look, POLICY_VIOLATION};
 use crate::mask::Masks;
+use crate::owners::owners;
 use crate::policy::{CLUSTER_AUTHORIZATION_FAILED, Park, Ruling, UNKNOWN_TOPIC_ID, code, is_maskable};
+use crate::refused;
 use crate::requests::{Began, FETCH, PRODUCE, pending};
 use crate::responses::SHARE_FETCH;
 use crate::session::Session;
@@ -38,6 +40,10 @@ const IS_TOLD: [i16; 3] = [68, 76, 88];
 
 /// The rules of a listener, where it has some.
 pub(crate) type Rules<'a> = Option<&'a dyn Chain>;
+
+/// What a request names that rules decide on.
+const DECIDED: [u8; 6] =
+    [interest::TOPIC, interest::TOPIC_ID, interest::RESOURCE_NAME, interest::GROUP, interest::TRANSACTIONAL_ID, interest::COORDINATOR_KEY];
 
 /// The resource type of a topic in the configuration APIs.
 const TOPIC_RESOURCE: u8 = 2;
@@ -101,9 +107,8 @@ impl Session {
             let what = "topics of this listener have lanes or encrypted values, which share groups cannot have";
             return self.refuse(io, shared, request, POLICY_VIOLATION, what, "share_fetch_with_record_policy");
         }
-        let names_topics = [interest::TOPIC, interest::TOPIC_ID, interest::RESOURCE_NAME];
         let is_renamed = self.listener.virtual_cluster.is_some() && support::is_renamed(request.shape.request);
-        if is_renamed || names_topics.iter().any(|interest| Shape::bears(request.shape.request, *interest)) {
+        if is_renamed || DECIDED.iter().any(|interest| Shape::bears(request.shape.request, *interest)) {
             return self.filtered_whole(io, shared, request, chain);
         }
         match self.admit(io, chain, request, &[]) {
@@ -191,7 +196,7 @@ impl Session {
         })
     }
 
-    /// Every API but Produce: the request is held, all its topics are decided.
+    /// Every API but Produce: the request is held, all that it names is decided.
     fn filtered_whole(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>, chain: Rules<'_>) -> Result<Began, Fault> {
         let broken = |session: &Session, shared: &mut Shared, error| session.broken_request(shared, Some(request.api), error);
         if request.head.frame() > most_held(request.api.key) {
@@ -201,7 +206,19 @@ impl Session {
         let Some(body) = request.bytes.get(request.body..frame) else { return Ok(Began::Need(frame)) };
         let marks = marks(request.shape.request, body).map_err(|error| broken(self, shared, error))?;
         let topics = topic_marks(body, &marks);
-        let mut passing = Vec::new();
+        let owners = if chain.is_some() { owners(body, &marks) } else { Vec::new() };
+        if let Some((code, message, kind)) = chain.and_then(|chain| self.disowned(chain, request, &owners)) {
+            let names: Vec<&[u8]> = owners.iter().map(|owner| owner.name).collect();
+            let each = request.shape.error_body(code).or_else(|| refused::each(request.api, request.head.version, &names, code, &message));
+            return match each {
+                None if is_maskable(request.api.key) && !topics.is_empty() => {
+                    let denied = topics.iter().map(|mark| (**mark, code, message.clone(), kind)).collect();
+                    self.send_masked(io, shared, request, &marks, denied)
+                }
+                body => self.refuse_with(io, shared, request, body, code, &message, kind),
+            };
+        }
+        let mut passing: Vec<Arc<[u8]>> = owners.into_iter().map(|owner| owner.resource.into()).collect();
         let mut denied = Vec::new();
         let mut unknown = Vec::new();
         for mark in &topics {
@@ -311,7 +328,22 @@ impl Session {
     ) -> Result<Began, Fault> {
         let held = request.bytes.get(request.body..request.head.frame() as usize);
         let each = || answers::refused(request.api, request.head.version, held?, code, message);
-        let Some(body) = request.shape.error_body(code).or_else(each) else {
+        let body = request.shape.error_body(code).or_else(each);
+        self.refuse_with(io, shared, request, body, code, message, kind)
+    }
+
+    #[allow(clippy::too_many_arguments)] // what `refuse` has, and the body that it finds
+    fn refuse_with(
+        &mut self,
+        io: &mut dyn Io,
+        shared: &mut Shared,
+        request: &Request<'_>,
+        body: Option<Vec<u8>>,
+        code: i16,
+        message: &str,
+        kind: &'static str,
+    ) -> Result<Began, Fault> {
+        let Some(body) = body else {
             let what = format!("{} is refused, and its response has no place for an error {code}: {message}", request.api.name);
             return Err(self.fault(shared, kind, Fault::client("Kafka request", what)));
         };

@@ -1,10 +1,10 @@
 //! The filter chain's view of a request, and what its verdicts become.
 //!
-//! * Class: Produce and transactions write, administration is admin, everything else reads. Verb: the API's name. Resources: topics.
+//! * Class: Produce and transactions write, administration is admin, everything else reads. Verb: the API's name. Resources: topics, `group:NAME`, `transaction:NAME`.
 //! * Access is decided per topic, once, and kept; limits and faults are run once per request, over the topics that pass.
 //! * Metadata and DescribeTopicPartitions show a topic to whom may read *or* write it: a producer needs them too.
-//! * Requests that name no topic (groups, heartbeats, offsets of a group) are no matter of access rules, which are about topics, unless
-//!   they administrate; limits and faults hold for them.
+//! * Groups and transactional ids are resources, too (see `owners`). Requests that name nothing are no matter of access rules, unless they
+//!   administrate; limits and faults hold for them.
 //! * A denied topic is masked (see `mask`) where the API has an error per topic, else the whole request is answered with its own error code,
 //!   and where it has none the connection is closed, with the reason in the log.
 //! * Over a limit a request waits, as brokers let clients wait for quotas (KIP-219), and is refused with THROTTLING_QUOTA_EXCEEDED, which

@@ -6,6 +6,7 @@ use crate::edit::text;
 use crate::filtered::{Named, Request, Rules, mask};
 use crate::looked::MAX_PRODUCE;
 use crate::mask::Masks;
+use crate::owners::Owner;
 use crate::policy::{Ruling, UNKNOWN_TOPIC_ID};
 use crate::records::MESSAGE_TOO_LARGE;
 use crate::relay::Relay;
@@ -21,7 +22,9 @@ impl Session {
     /// Produce: decided topic by topic while it passes; limits and faults by its first topic, before anything is sent.
     pub(crate) fn filtered_produce(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>, chain: Rules<'_>) -> Result<Began, Fault> {
         let survey = survey(request).map_err(|error| self.broken_request(shared, Some(request.api), error))?;
-        let Some(Survey { acks, interest, name: first, .. }) = survey else { return Ok(Began::Need(request.bytes.len() + 1)) };
+        let Some(Survey { acks, transaction, interest, name: first, .. }) = survey else { return Ok(Began::Need(request.bytes.len() + 1)) };
+        let owner = [Owner::transaction(transaction)];
+        let disowned = chain.filter(|_| !transaction.is_empty()).and_then(|chain| self.disowned(chain, request, &owner));
         let ruling = match self.named(shared, chain, request.api, interest, first) {
             Some(Named::Unknown) if self.wait_for_names(io, shared, &TopicId::try_from(first).into_iter().collect::<Vec<_>>()) => {
                 return Ok(Began::Parked);
@@ -36,7 +39,7 @@ impl Session {
         let all = match ruling {
             Ruling::Wait(park, time) => return Ok(self.wait(io, park, time)),
             Ruling::Refuse(code, message, kind) => Some((code, message, kind)),
-            Ruling::Pass => None,
+            Ruling::Pass => disowned,
         };
         self.has_asked = false;
         shared.meters(&self.listener.name).request(request.api.key, request.api.name);
@@ -51,7 +54,7 @@ impl Session {
         io.out(self.server).extend(announced.to_be_bytes());
         io.out(self.server).extend_from_slice(&request.bytes[4..request.body]);
         let walk = Walk::new(request.shape.request, request.body_len());
-        let relay = Relay::walked(self.client, self.server, walk, false);
+        let relay = Relay::walked(self.client, self.server, walk);
         self.request = Some(Passing { relay, masks: Masks::default(), all, is_answered, stretch });
         Ok(Began::Took(request.body))
     }
@@ -102,6 +105,8 @@ impl Session {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Survey<'a> {
     pub acks: i16,
+    /// The transaction it is in; empty for none.
+    pub transaction: &'a [u8],
     /// How many topics there are.
     pub topics: u32,
     /// How the first is named.
@@ -114,7 +119,7 @@ pub(crate) struct Survey<'a> {
 pub(crate) fn survey<'a>(request: &Request<'a>) -> Result<Option<Survey<'a>>, Malformed> {
     let mut walk = Walk::new(request.shape.request, request.body_len());
     let mut at = request.body;
-    let mut found = Survey { acks: 1, topics: 0, interest: interest::NONE, name: &[] };
+    let mut found = Survey { acks: 1, transaction: &[], topics: 0, interest: interest::NONE, name: &[] };
     loop {
         match walk.step(request.bytes.get(at..).unwrap_or_default())? {
             Step::Need => return Ok(None),
@@ -124,6 +129,7 @@ pub(crate) fn survey<'a>(request: &Request<'a>) -> Result<Option<Survey<'a>>, Ma
             Step::Seen(seen) => {
                 match (seen.interest, seen.part) {
                     (interest::ACKS, _) => found.acks = seen.bytes.try_into().map(i16::from_be_bytes).unwrap_or(1),
+                    (interest::TRANSACTIONAL_ID, _) => found.transaction = text(seen.bytes, seen.compact),
                     (interest::TOPICS, Part::Count) => found.topics = seen.count(),
                     (interest::TOPIC, _) => return Ok(Some(Survey { interest: seen.interest, name: text(seen.bytes, seen.compact), ..found })),
                     (interest::TOPIC_ID, _) => return Ok(Some(Survey { interest: seen.interest, name: seen.bytes, ..found })),

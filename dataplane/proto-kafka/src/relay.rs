@@ -27,8 +27,6 @@ pub struct Relay {
     walk: Option<Walk>,
     /// Bytes that pass before the walk goes on.
     rest: u64,
-    /// The end of the frame shall be noticed, so its last byte is not forwarded but seen.
-    sees_end: bool,
     in_tail: bool,
 }
 
@@ -38,12 +36,12 @@ pub type Patch<'a> = &'a mut dyn FnMut(&Seen<'_>) -> Result<Option<Vec<u8>>, Mal
 impl Relay {
     /// A frame of which `rest` bytes are still to come and nothing is looked at.
     pub fn opaque(from: Key, to: Key, rest: u64) -> Relay {
-        Relay { from, to, walk: None, rest, sees_end: true, in_tail: false }
+        Relay { from, to, walk: None, rest, in_tail: false }
     }
 
     /// A frame whose body is walked.
-    pub fn walked(from: Key, to: Key, walk: Walk, sees_end: bool) -> Relay {
-        Relay { from, to, walk: Some(walk), rest: 0, sees_end, in_tail: false }
+    pub fn walked(from: Key, to: Key, walk: Walk) -> Relay {
+        Relay { from, to, walk: Some(walk), rest: 0, in_tail: false }
     }
 
     /// Passes what it can of `bytes`. Returns how many were consumed.
@@ -101,9 +99,9 @@ impl Relay {
         }
     }
 
-    /// Hands the rest to the engine, up to a last byte where the end is to be seen.
+    /// Hands the rest to the engine, up to a last byte, so that the end is seen.
     fn forward(&mut self, io: &mut dyn Io) -> Ran {
-        let is_last = self.sees_end && self.walk.as_ref().is_none_or(|walk| walk.left() == 0);
+        let is_last = self.walk.as_ref().is_none_or(|walk| walk.left() == 0);
         let held = u64::from(is_last && self.rest > 1);
         if is_last && self.rest == 1 {
             return Ran::Need(1);

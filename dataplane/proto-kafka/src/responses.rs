@@ -5,6 +5,7 @@ use crate::directory::METADATA;
 use crate::edit::{Mark, Splice, apply, elements, marks};
 use crate::frame::{self, API_VERSIONS, SASL_AUTHENTICATE, response_head};
 use crate::mask::Masks;
+use crate::owners;
 use crate::private;
 use crate::relay::{COPY_MAX, Ran, Relay};
 use crate::sasl::MAX_SASL;
@@ -23,6 +24,7 @@ const MAX_HELD_RESPONSE: u32 = 32 * 1024 * 1024;
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
 const FIND_COORDINATOR: i16 = 10;
+const LIST_GROUPS: i16 = 16;
 const DESCRIBE_CONFIGS: i16 = 32;
 const ALTER_CONFIGS: i16 = 33;
 const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
@@ -30,6 +32,7 @@ const DESCRIBE_QUORUM: i16 = 55;
 const UPDATE_FEATURES: i16 = 57;
 const DESCRIBE_CLUSTER: i16 = 60;
 const UNREGISTER_BROKER: i16 = 64;
+const LIST_TRANSACTIONS: i16 = 66;
 const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
 pub(crate) const SHARE_FETCH: i16 = 78;
 const SHARE_ACKNOWLEDGE: i16 = 79;
@@ -121,7 +124,7 @@ impl Session {
         if pending.is_own {
             return self.begin_own(io, shared, bytes, frame);
         }
-        let way = way(pending, self.listener.virtual_cluster.as_deref());
+        let way = way(pending, self.listener.virtual_cluster.as_deref(), self.listener.chain.is_some());
         match way {
             Way::Opaque if bytes.len() >= frame && (frame as u64) < COPY_MAX => {
                 io.out(self.client).extend_from_slice(&bytes[..frame]);
@@ -142,7 +145,7 @@ impl Session {
                 io.out(self.client).extend(announced.to_be_bytes());
                 io.out(self.client).extend_from_slice(&whole[4..head]);
                 let walk = Walk::new(program, (frame - head) as u64);
-                self.response = Some(Relay::walked(self.server, self.client, walk, true));
+                self.response = Some(Relay::walked(self.server, self.client, walk));
                 Ok(Began::Took(head))
             }
             Way::Hold(_) if size > MAX_HELD_RESPONSE => Err(Malformed("exceeds 32 MiB and would have to be held")),
@@ -241,7 +244,7 @@ impl Session {
             }
         }
         masks.into_iter().for_each(|masks| unmask_held(body, &marks, masks, &mut splices));
-        if matches!(key, METADATA | DESCRIBE_TOPIC_PARTITIONS) {
+        if hideable(key).is_some() {
             self.hide(body, &marks, key, masks, &mut splices);
         }
         let mut out = Vec::with_capacity(body.len() + 64);
@@ -249,15 +252,15 @@ impl Session {
         Ok(out)
     }
 
-    /// Takes topics that this client may not see out of a list of all, as brokers do.
+    /// Takes what this client may not see out of a list of all, as brokers do.
     fn hide(&mut self, body: &[u8], marks: &[Mark], key: i16, masks: Option<&Masks>, splices: &mut Vec<Splice>) {
-        let Some(chain) = self.listener.chain.clone() else { return };
+        let (Some(chain), Some((list, named, kind))) = (self.listener.chain.clone(), hideable(key)) else { return };
         let mut hidden = Vec::new();
         let mut left = 0;
-        for (inside, span) in elements(marks, interest::TOPICS) {
-            let topic = marks[inside].iter().find(|mark| mark.is(interest::TOPIC)).map_or(&[][..], |mark| mark.text(body));
-            let is_masked = masks.is_some_and(|masks| masks.of(topic).is_some());
-            if topic.is_empty() || is_masked || self.denial(&*chain, key, topic).is_none() {
+        for (inside, span) in elements(marks, list) {
+            let name = marks[inside].iter().find(|mark| mark.is(named)).map_or(&[][..], |mark| mark.text(body));
+            let is_masked = masks.is_some_and(|masks| masks.of(name).is_some());
+            if name.is_empty() || is_masked || self.denial(&*chain, key, &[kind, name].concat()).is_none() {
                 left += 1;
             } else {
                 hidden.push(Splice { at: span.start, len: span.len(), with: vec![] });
@@ -266,7 +269,7 @@ impl Session {
         if hidden.is_empty() {
             return;
         }
-        let count = marks.iter().find(|mark| mark.interest == interest::TOPICS && mark.part == Part::Count);
+        let count = marks.iter().find(|mark| mark.interest == list && mark.part == Part::Count);
         splices.extend(count.map(|count| count.with(crate::codec::count(count.compact, left))));
         splices.retain(|splice| !hidden.iter().any(|hidden| (hidden.at..hidden.at + hidden.len).contains(&splice.at)));
         splices.append(&mut hidden);
@@ -278,7 +281,17 @@ enum Began {
     Took(usize),
 }
 
-fn way(pending: &Pending, cluster: Option<&VirtualCluster>) -> Way {
+/// Lists of all that there is: the list's interest, its names' interest, and what policies see before a name.
+fn hideable(key: i16) -> Option<(u8, u8, &'static [u8])> {
+    match key {
+        METADATA | DESCRIBE_TOPIC_PARTITIONS => Some((interest::TOPICS, interest::TOPIC, b"")),
+        LIST_GROUPS => Some((interest::GROUPS, interest::GROUP, owners::GROUP)),
+        LIST_TRANSACTIONS => Some((interest::TRANSACTIONS, interest::TRANSACTIONAL_ID, owners::TRANSACTION)),
+        _ => None,
+    }
+}
+
+fn way(pending: &Pending, cluster: Option<&VirtualCluster>, has_rules: bool) -> Way {
     let Some((api, shape)) = pending.api.and_then(|api| Some((api, api.shape(pending.version)?))) else { return Way::Opaque };
     if pending.looked.is_some() {
         return Way::Hold(shape);
@@ -296,6 +309,7 @@ fn way(pending: &Pending, cluster: Option<&VirtualCluster>) -> Way {
             Way::Hold(shape)
         }
         FETCH if pending.masks.is_some() || pending.opens_session => Way::Walk(shape.response),
+        LIST_GROUPS | LIST_TRANSACTIONS if has_rules => Way::Hold(shape),
         _ if pending.masks.is_some() => Way::Hold(shape),
         PRODUCE | FETCH | SHARE_FETCH | SHARE_ACKNOWLEDGE if Shape::bears(shape.response, interest::TAIL_TAGS) => Way::Walk(shape.response),
         _ => Way::Opaque,

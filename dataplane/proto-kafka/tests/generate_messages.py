@@ -90,7 +90,7 @@ def build(hint, field, found: Found):
         found.transactions.append(value)
     elif field.name in ("topic_id", "topic_ids"):
         found.ids.append(value.hex)
-    elif field.name == "error_code":
+    elif field.name in ("error_code", "partition_error_code"):
         found.errors.append(str(int(value)))
     return value
 

@@ -16,7 +16,11 @@ use wire::sim::Sim;
 use wire::transcript;
 use wire::{Chain, Denial, DenialKind, Flow, MILLIS, Outcome, Request, SECONDS, Verdict, Worker};
 
-/// Denies topics called `secret...` to all but the user ann, everything administrative, and delays what names `slow`.
+fn is_secret(name: &[u8]) -> bool {
+    [&b"secret"[..], b"group:secret", b"transaction:secret"].iter().any(|secret| name.starts_with(secret))
+}
+
+/// Denies topics, groups and transactional ids called `secret...` to all but the user ann, everything administrative, and delays what names `slow`.
 struct Rules;
 
 fn denial(kind: DenialKind, request: &Request<'_>) -> Denial {
@@ -25,7 +29,7 @@ fn denial(kind: DenialKind, request: &Request<'_>) -> Denial {
 
 impl Chain for Rules {
     fn bind(&self, request: &Request<'_>) -> Flow {
-        let is_secret = request.resources.iter().any(|topic| topic.starts_with(b"secret")) && request.identity != "user:ann";
+        let is_secret = request.resources.iter().any(|name| is_secret(name)) && request.identity != "user:ann";
         let is_denied = is_secret || request.class == wire::Class::Admin;
         Flow { denied: is_denied.then(|| Arc::new(denial(DenialKind::Unauthorized, request))), ..Flow::default() }
     }

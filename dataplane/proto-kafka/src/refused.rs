@@ -1,0 +1,116 @@
+//! Refusals of requests about groups and transactional ids whose responses have an error for each of them, and none for the whole.
+
+use crate::codec;
+use crate::table::Api;
+
+const OFFSET_FETCH: i16 = 9;
+const FIND_COORDINATOR: i16 = 10;
+const DESCRIBE_GROUPS: i16 = 15;
+const DELETE_GROUPS: i16 = 42;
+const DESCRIBE_TRANSACTIONS: i16 = 65;
+const CONSUMER_GROUP_DESCRIBE: i16 = 69;
+const SHARE_GROUP_DESCRIBE: i16 = 77;
+
+/// Operations that nobody has asked for (`authorizedOperations`).
+const NO_OPERATIONS: i32 = i32::MIN;
+
+/// The body of a response in which each of `names` has the error; `None` for other APIs and for versions that speak of one.
+pub fn each(api: &Api, version: i16, names: &[&[u8]], code: i16, message: &str) -> Option<Vec<u8>> {
+    let mut out = Out { bytes: Vec::new(), compact: api.is_flexible(version) };
+    if api.key != DESCRIBE_GROUPS || version > 0 {
+        out.int(0); // no throttling
+    }
+    out.count(names.len());
+    for name in names {
+        match api.key {
+            OFFSET_FETCH if version >= 8 => out.string(name).count(0).short(code),
+            FIND_COORDINATOR if version >= 4 => out.string(name).int(-1).string(b"").int(-1).short(code).string(message.as_bytes()),
+            DESCRIBE_GROUPS => out.described(version, name, code, message),
+            DELETE_GROUPS => out.string(name).short(code),
+            DESCRIBE_TRANSACTIONS => out.short(code).string(name).string(b"").int(0).long(-1).long(-1).short(-1).count(0),
+            CONSUMER_GROUP_DESCRIBE | SHARE_GROUP_DESCRIBE => {
+                out.short(code).string(message.as_bytes()).string(name).string(b"").int(0).int(0).string(b"").count(0).int(NO_OPERATIONS)
+            }
+            _ => return None,
+        }
+        .tags();
+    }
+    out.tags();
+    Some(out.bytes)
+}
+
+struct Out {
+    bytes: Vec<u8>,
+    compact: bool,
+}
+
+impl Out {
+    fn short(&mut self, value: i16) -> &mut Out {
+        self.bytes.extend(value.to_be_bytes());
+        self
+    }
+
+    fn int(&mut self, value: i32) -> &mut Out {
+        self.bytes.extend(value.to_be_bytes());
+        self
+    }
+
+    fn long(&mut self, value: i64) -> &mut Out {
+        self.bytes.extend(value.to_be_bytes());
+        self
+    }
+
+    fn string(&mut self, text: &[u8]) -> &mut Out {
+        self.bytes.extend(codec::string(self.compact, text));
+        self
+    }
+
+    fn count(&mut self, n: usize) -> &mut Out {
+        self.bytes.extend(codec::count(self.compact, n as u32));
+        self
+    }
+
+    fn tags(&mut self) -> &mut Out {
+        self.bytes.extend(self.compact.then_some(0u8));
+        self
+    }
+
+    /// A group in DescribeGroups: error, from version 6 on its message, name, state, protocol's type and data, members, from version 3 on
+    /// operations.
+    fn described(&mut self, version: i16, name: &[u8], code: i16, message: &str) -> &mut Out {
+        self.short(code);
+        if version >= 6 {
+            self.string(message.as_bytes());
+        }
+        self.string(name).string(b"").string(b"").string(b"").count(0);
+        if version >= 3 {
+            self.int(NO_OPERATIONS);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::api;
+    use crate::tables::interest;
+    use crate::walk::walk_whole;
+
+    #[test]
+    fn every_version_has_the_shape_of_its_response_and_the_error_for_each() {
+        for key in
+            [OFFSET_FETCH, FIND_COORDINATOR, DESCRIBE_GROUPS, DELETE_GROUPS, DESCRIBE_TRANSACTIONS, CONSUMER_GROUP_DESCRIBE, SHARE_GROUP_DESCRIBE]
+        {
+            let api = api(key).unwrap();
+            for version in api.min..=api.max {
+                let Some(body) = each(api, version, &[b"one", b"two"], 30, "no") else { continue };
+                let mut errors = 0;
+                walk_whole(api, version, true, &body, |_, seen| errors += i32::from(seen.interest == interest::ERROR && seen.bytes == [0, 30]))
+                    .unwrap();
+                assert_eq!(errors, 2, "{} {version}", api.name);
+            }
+            assert!(each(api, api.max, &[b"one"], 30, "no").is_some(), "{}", api.name);
+        }
+    }
+}
