@@ -1,11 +1,13 @@
 """Rules on topics, in Kafka's own errors, per topic."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from mesh_core.lab import Kafka
 from tests.integration.kafka.conftest import Mesh
@@ -17,6 +19,14 @@ apiVersion: midstream/v1
 kind: AccessPolicy
 metadata: {name: no-secrets}
 spec: {listeners: [events], rules: [{deny: [read, write, admin], resources: ["secret-*"]}, {allow: [read, write, admin], resources: ["*"]}]}
+"""
+
+OWNERS_DENIED = """
+---
+apiVersion: midstream/v1
+kind: AccessPolicy
+metadata: {name: no-secret-owners}
+spec: {listeners: [events], rules: [{deny: ["*"], resources: ["group:secret-*", "transaction:secret-*"]}, {allow: ["*"], resources: ["*"]}]}
 """
 
 WRITES_DENIED = """
@@ -119,3 +129,43 @@ spec: {listeners: [events], match: {class: [write], resources: ["limited"]}, lim
     assert offsets == list(range(30))
     produced = through.sidecar.metric("midstream_requests_total", family="kafka", **{"class": "Produce"})
     assert produced >= 30
+
+
+async def test_a_group_is_denied_as_a_broker_does(kafka: Kafka, mesh: Callable[..., Mesh]) -> None:
+    """To aiokafka, to both of librdkafka's group protocols, in an offset commit, and out of the list of all groups."""
+    kafka.create_topic("owned", partitions=1)
+    produce(kafka.bootstrap()[0], "owned", [b"1"])
+    for group in ("secret-direct", "open-direct"):
+        assert consume(kafka.bootstrap()[0], "owned", 1, **{"group.id": group}) == [b"1"]
+    through = mesh(OWNERS_DENIED)
+    denied = AIOKafkaConsumer("owned", bootstrap_servers=through.bootstrap, group_id="secret-a")
+    with pytest.raises(GroupAuthorizationFailedError):
+        await denied.start()
+        await asyncio.wait_for(denied.getone(), DEADLINE_S)
+    await denied.stop()
+    for protocol in ("classic", "consumer"):
+        given = {"bootstrap.servers": through.bootstrap, "group.id": "secret-b", "group.protocol": protocol}
+        consumer = Consumer(given)
+        consumer.subscribe(["owned"])
+        said = consumer.poll(DEADLINE_S)
+        assert said is not None and said.error().code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+        consumer.close()
+    assert consume(through.bootstrap, "owned", 1, **{"group.id": "open-mesh"}) == [b"1"]
+    admin = AdminClient({"bootstrap.servers": through.bootstrap})
+    listed = {group.group_id for group in admin.list_consumer_groups().result(DEADLINE_S).valid}
+    assert {"open-direct", "open-mesh"} <= listed and not any(group.startswith("secret") for group in listed)
+    with pytest.raises(KafkaException) as refused:
+        admin.describe_consumer_groups(["secret-direct"])["secret-direct"].result(DEADLINE_S)
+    assert refused.value.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
+def test_a_transactional_id_is_denied_as_a_broker_does(kafka: Kafka, mesh: Callable[..., Mesh]) -> None:
+    through = mesh(OWNERS_DENIED)
+    with pytest.raises(KafkaException) as refused:
+        Producer({"bootstrap.servers": through.bootstrap, "transactional.id": "secret-t"}).init_transactions(DEADLINE_S)
+    assert refused.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    allowed = Producer({"bootstrap.servers": through.bootstrap, "transactional.id": "open-t"})
+    allowed.init_transactions(DEADLINE_S)
+    allowed.begin_transaction()
+    allowed.produce("owned-by-a-transaction", b"x")
+    allowed.commit_transaction(DEADLINE_S)
