@@ -1,7 +1,7 @@
 """The kind RedisRoutes: keys of a listener to several clusters, by their prefixes."""
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,12 +15,20 @@ from xds.messages import message, type_url
 Prefix = Annotated[str, Field(max_length=512)]
 
 
+class ValueCompression(Spec):
+    """Strings and values of hashes, compressed at the back end; `none` compresses nothing any more and reads what is."""
+
+    algorithm: Literal["lz4", "none"] = "lz4"
+    min_bytes: Annotated[int, Field(ge=64, le=1 << 25)] = 1024  # shorter values are left as they are
+
+
 class RedisRoute(Spec):
     """Keys with a prefix, to a cluster; `rewrite` stands in the place of the prefix there."""
 
     prefix: Prefix
     backend: Name
     rewrite: Prefix | None = None
+    compression: ValueCompression | None = None
     scripts: bool = False  # only where keys are renamed: scripts may run, for they use no names but those in KEYS
 
 
@@ -78,4 +86,7 @@ def compile_routes(owner: Authored, world: World) -> Iterable[Compiled]:
         one = result.routes.add(prefix=route.prefix, backend=route.backend, scripts=route.scripts)
         if route.rewrite is not None:
             one.rewrite = route.rewrite
+        if route.compression is not None:
+            one.compression.algorithm = route.compression.algorithm.upper()
+            one.compression.min_bytes = route.compression.min_bytes
     yield Compiled(type_url("midstream.redis.v1.RedisRoutes"), owner.name, result, owner)

@@ -2,6 +2,7 @@
 //! listed here.
 
 use crate::admin::Admin;
+use crate::packing::Shape;
 use crate::table::Command;
 use wire::Class;
 
@@ -32,6 +33,8 @@ pub enum Merge {
     Info,
     /// LATENCY HISTOGRAM of one server.
     Latencies,
+    /// With the values of a route with compression unpacked.
+    Unpacked(Shape),
 }
 
 /// What we do with a command.

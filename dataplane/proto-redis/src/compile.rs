@@ -39,7 +39,8 @@ pub fn compile(context: &Context<'_>) -> Compiled {
     refusals.extend(access::unknown_groups(context.set));
     let mut mirrors = Vec::new();
     for entry in context.set.redis_mirrors.values() {
-        match mirror(&entry.value, &usable) {
+        let packs = routes.iter().find(|(listener, routes)| routes.packs && names(&entry.value.listeners, listener)).map(|(listener, _)| listener);
+        match mirror(&entry.value, &usable, packs) {
             Ok(mirror) => mirrors.push((entry, mirror)),
             Err(invalid) => refusals.push(entry.refuse(invalid)),
         }
@@ -215,7 +216,11 @@ fn names(listeners: &[String], listener: &str) -> bool {
     listeners.iter().any(|name| name == "*" || name == listener)
 }
 
-fn mirror(value: &RedisMirror, usable: &BTreeSet<Arc<str>>) -> Result<MirrorConf, Invalid> {
+fn mirror(value: &RedisMirror, usable: &BTreeSet<Arc<str>>, packs: Option<&String>) -> Result<MirrorConf, Invalid> {
+    if let Some(listener) = packs {
+        let reason = format!("routes of Listener {listener} compress values, and replies could not be compared; leave it out");
+        return Err(Invalid::new("listeners", reason));
+    }
     let Some(cluster) = usable.get(value.backend.as_str()) else {
         return Err(Invalid::new("backend", format!("there is no RedisCluster {} that is in force; add it or mend the name", value.backend)));
     };

@@ -128,8 +128,10 @@ impl Redis {
         let command = self.table.find(head.word(0))?;
         let is_plain = command.action == Action::Keyed && command.first_word_is_key && head.len() > 1 && command.takes(words);
         let is_free = client.lease.is_none() && client.tracking.is_none() && client.subscriptions.is_none() && !client.transaction.is_open();
-        let is_renamed = listener.conf.routes.as_ref().is_some_and(|routes| routes.get(routes.find(head.word(1))).rewrite.is_some());
-        let is_blind = listener.mirror.is_none() && !(is_renamed && tells(command) != Tells::Nothing);
+        let route = listener.conf.routes.as_ref().map(|routes| routes.get(routes.find(head.word(1))));
+        let is_packed = route.is_some_and(|route| route.compression.is_some());
+        let is_renamed = route.is_some_and(|route| route.rewrite.is_some());
+        let is_blind = listener.mirror.is_none() && !is_packed && !(is_renamed && tells(command) != Tells::Nothing);
         // What is on its way to another back end is copied there whole.
         let moves = self.has_migrations && is_plain && self.is_migrating(key, head.word(1));
         (is_plain && is_free && is_blind && !moves && !command.is_script).then_some(command)

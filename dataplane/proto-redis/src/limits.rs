@@ -133,6 +133,9 @@ pub const MAX_SESSIONS: usize = 64;
 /// CLIENT PAUSE: whoever pauses for longer has forgotten it.
 pub const MAX_PAUSE: wire::Nanos = 3600 * wire::SECONDS;
 
+/// The values of one reply, unpacked, on a route with compression.
+pub const MAX_UNPACKED: usize = 64 * 1024 * 1024;
+
 /// Elements of a SORT by patterns, and what is looked up for them: each is a command of its own to some node.
 pub const MAX_SORTED: usize = 16 * 1024;
 

@@ -14,6 +14,7 @@ use crate::migration::{Migrations, TIMER_FENCE};
 use crate::mirror::Twins;
 use crate::monitor::Watchers;
 use crate::near::{Flights, Mark};
+use crate::packing::Packed;
 use crate::pause::Pause;
 use crate::pipe::Pipe;
 use crate::rehome::TIMER_REHOME;
@@ -68,6 +69,8 @@ pub struct Redis {
     pub(crate) weigh_from: usize,
     /// The present command with the back end's names of its keys; kept for its buffers.
     pub(crate) renamed: Renamed,
+    /// The present command with its values compressed; kept for its buffers.
+    pub(crate) packed: Packed,
     /// What the access log wants to hear of the present command.
     pub(crate) tap: Option<Box<Tap>>,
     /// Keys whose replies were large.
@@ -124,6 +127,7 @@ impl Redis {
             big_from: usize::MAX,
             weigh_from: HEAVY,
             renamed: Renamed::default(),
+            packed: Packed::default(),
             tap: None,
             heavy: Heavy::default(),
             heavy_errands: 0,

@@ -4,6 +4,7 @@ use crate::action::Merge;
 use crate::frame::number;
 use crate::info;
 use crate::latency;
+use crate::packing;
 use std::collections::BTreeSet;
 
 /// Appends the merged reply. An error of any part is the reply.
@@ -26,6 +27,7 @@ pub fn write<'a>(merge: Merge, parts: impl Iterator<Item = &'a [u8]> + Clone, ou
         Merge::Succeeded => parts.filter(|part| !is_error(part)).take(1).map(|part| out.extend_from_slice(part)).next(),
         Merge::Info => info::merge(parts, out),
         Merge::Latencies => latency::merge(parts, out),
+        Merge::Unpacked(shape) => packing::merge(shape, parts, out),
     };
     if merged.is_none() {
         out.extend_from_slice(b"-ERR midstream: the nodes' replies do not fit together; is one of them not a Redis server of the same version?\r\n");

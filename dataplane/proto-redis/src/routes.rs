@@ -3,6 +3,7 @@
 //! A route may write another prefix in place of its own. The other way round, a key that a back end names is one of the client's only if
 //! the client's name for it leads back to that very route: what other listeners keep there is not shown.
 
+use crate::compress::Compression;
 use std::sync::Arc;
 
 /// The number of a route within its [`Routes`]; the last is the listener's own back end.
@@ -19,6 +20,8 @@ pub struct Route {
     pub cluster: Arc<str>,
     /// Whether scripts may run although keys are rewritten: they see the back end's names.
     pub scripts: bool,
+    /// What becomes of its values; `None`: nothing, they are not looked at.
+    pub compression: Option<Compression>,
     /// The longest other prefix that this one begins with.
     parent: Option<Number>,
 }
@@ -27,7 +30,12 @@ impl Route {
     /// A route to a back end.
     pub fn new(prefix: &[u8], rewrite: Option<&[u8]>, cluster: &Arc<str>, scripts: bool) -> Route {
         let rewrite = rewrite.filter(|rewrite| *rewrite != prefix).map(<[u8]>::to_vec);
-        Route { prefix: prefix.to_vec(), rewrite, cluster: Arc::clone(cluster), scripts, parent: None }
+        Route { prefix: prefix.to_vec(), rewrite, cluster: Arc::clone(cluster), scripts, compression: None, parent: None }
+    }
+
+    /// The same with its values compressed.
+    pub fn compressing(self, compression: Option<Compression>) -> Route {
+        Route { compression, ..self }
     }
 
     /// What keys begin with at the back end.
@@ -54,6 +62,8 @@ pub struct Routes {
     routes: Vec<Route>,
     /// Whether any of them rewrites.
     pub rewrites: bool,
+    /// Whether any of them compresses.
+    pub packs: bool,
 }
 
 impl Routes {
@@ -69,7 +79,8 @@ impl Routes {
         }
         routes.push(own.unwrap_or_else(|| Route::new(b"", None, default, false)));
         let rewrites = routes.iter().any(|route| route.rewrite.is_some());
-        Routes { routes, rewrites }
+        let packs = routes.iter().any(|route| route.compression.is_some());
+        Routes { routes, rewrites, packs }
     }
 
     /// All, the listener's own back end last.

@@ -80,23 +80,38 @@ impl Redis {
                 if client.transaction.is_open() || command.name == "watch" {
                     client.transaction.cluster = Some(cluster);
                 }
-                match renames {
-                    false if !command.is_pattern_user => self.act(io, key, frame, command),
-                    _ => {
-                        let routes = Arc::clone(routes);
-                        self.renamed(io, key, frame, command, &routes, renames)
-                    }
+                let routes = Arc::clone(routes);
+                match routes.packs {
+                    true => self.packing(io, key, frame, command, &routes, renames),
+                    false => self.arrive(io, key, frame, command, &routes, renames),
                 }
             }
             Lead::Several(a, b) => {
                 let is_open = client.transaction.is_open();
                 let routes = Arc::clone(routes);
+                let packs = self.carries_packed(frame, command, &routes);
                 match command.action {
-                    Action::Split(merge, step) if !is_open => self.split_over_routes(io, key, frame, command, merge, step, &routes),
+                    Action::Split(merge, step) if !is_open && !packs => self.split_over_routes(io, key, frame, command, merge, step, &routes),
                     _ => self.fail_over_routes(io, key, frame, command, "it cannot be split:", Some((a, b))),
                 }
                 Step::Taken
             }
+        }
+    }
+
+    /// A command with keys of one back end.
+    pub(crate) fn arrive(
+        &mut self,
+        io: &mut dyn Io,
+        key: Key,
+        frame: &Frame<'_>,
+        command: &'static Command,
+        routes: &Arc<Routes>,
+        renames: bool,
+    ) -> Step {
+        match renames {
+            false if !command.is_pattern_user => self.act(io, key, frame, command),
+            _ => self.renamed(io, key, frame, command, routes, renames),
         }
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use proto_redis::compress::Compression;
 use proto_redis::migration::{MigrationConf, Stage};
 use proto_redis::routes::{Route, Routes};
 use proto_redis::{ClusterConf, Conf, Credentials, From, ListenerConf, Reads, Redis, Sentinel, User};
@@ -61,7 +62,12 @@ fn worker(with: &str) -> Sim {
     let mut other = ClusterConf::new("other", &[("127.0.0.1", 7101)]);
     other.single = true;
     let routes = with.contains("routes").then(|| {
-        let routes = vec![Route::new(b"u:", Some(b"t7:"), &other.name, false), Route::new(b"s:", None, &other.name, false)];
+        let mut routes = vec![Route::new(b"u:", Some(b"t7:"), &other.name, false), Route::new(b"s:", None, &other.name, false)];
+        if with.contains("compressing") {
+            let compression = Some(Compression { from: Some(64) });
+            routes.push(Route::new(b"z:", None, &cluster.name, false).compressing(compression));
+            routes.push(Route::new(b"y:", Some(b"t9:"), &other.name, false).compressing(compression));
+        }
         Arc::new(Routes::new(routes, &cluster.name))
     });
     let mut clusters = vec![Arc::new(cluster)];

@@ -1,6 +1,7 @@
 //! RedisMigrations as resources: what they make of the back ends and routes of listeners.
 
 use super::{MigrationConf, Stage};
+use crate::compile_routes::compresses;
 use crate::conf::ClusterConf;
 use crate::routes::{Route, Routes};
 use config::proto::midstream::redis::v1::{RedisMigration, redis_migration};
@@ -13,12 +14,26 @@ pub(crate) fn compile(context: &Context<'_>, usable: &BTreeSet<Arc<str>>) -> (Ve
     let mut migrations: Vec<Arc<MigrationConf>> = Vec::new();
     let mut refusals = Vec::new();
     for entry in context.set.redis_migrations.values() {
-        match one(&entry.name, &entry.value, usable, &migrations) {
+        let one = not_compressed(context, &entry.value).and_then(|()| one(&entry.name, &entry.value, usable, &migrations));
+        match one {
             Ok(migration) => migrations.push(Arc::new(migration)),
             Err(invalid) => refusals.push(entry.refuse(invalid)),
         }
     }
     (migrations, refusals)
+}
+
+/// Routes that compress know their back end by its name; its keys stay there.
+fn not_compressed(context: &Context<'_>, value: &RedisMigration) -> Result<(), Invalid> {
+    for (field, cluster) in [("from", &value.from), ("to", &value.to)] {
+        if compresses(context, cluster) {
+            return Err(Invalid::new(
+                field,
+                format!("a route compresses values of RedisCluster {cluster}, which cannot be moved; take the compression away"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn one(name: &str, value: &RedisMigration, usable: &BTreeSet<Arc<str>>, others: &[Arc<MigrationConf>]) -> Result<MigrationConf, Invalid> {
