@@ -121,6 +121,12 @@ class RedisCluster:
         """Every living node says cluster_state:ok for all slots, and every living replica is in step."""
         wait.until_true(f"{self.name}: all slots served, replicas in step", self._all_ok)
 
+    def wait_told(self) -> None:
+        """Every living node tells clients of all others (CLUSTER SLOTS). Of a replica it does once that has replicated something: all is flushed."""
+        self.client().flushall()
+        living = self._living()
+        wait.until_true(f"{self.name}: all nodes are told", lambda: all(_tells_of(server, living) for server in living))
+
     def client(self, **options: Any) -> Any:
         """redis-py's own cluster client: the oracle beside the mesh."""
         import redis.cluster
@@ -186,6 +192,11 @@ def _node_ok(server: RedisServer) -> bool:
         return False
     role = server.command("ROLE")
     return role[0] == "master" or role[3] == "connected"
+
+
+def _tells_of(server: RedisServer, others: list[RedisServer]) -> bool:
+    told = {node[1] for shard in server.command("CLUSTER", "SLOTS") for node in shard[2:]}
+    return all(other.port in told for other in others)
 
 
 def _cluster_options(bus_port: int) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ ADMIN = ", admin: everywhere"
 def administered(redis_cluster: RedisCluster, sidecar: Callable[..., Sidecar]) -> Iterator[int]:
     """The port of a sidecar whose clients may administer the shared cluster; what they change is undone."""
     port = ports.free()
+    redis_cluster.wait_told()
     sidecar(objects(redis_cluster.addresses, port, cluster=ADMIN))
-    connect(port).flushall()
     limits = [server.command("CONFIG", "GET", "slowlog-max-len")[1] for server in redis_cluster.servers]
     yield port
     for server, limit in zip(redis_cluster.servers, limits, strict=True):
