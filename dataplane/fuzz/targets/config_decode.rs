@@ -4,7 +4,7 @@
 use config::{Raw, Set, settle, types};
 use libfuzzer_sys::fuzz_target;
 
-const TYPES: [&str; 16] = [
+const TYPES: &[&str] = &[
     types::LISTENER,
     types::CLUSTER,
     types::ENDPOINTS,
@@ -18,6 +18,7 @@ const TYPES: [&str; 16] = [
     types::REDIS_MIGRATION,
     types::KAFKA_CLUSTER,
     types::KAFKA_VIRTUAL_CLUSTER,
+    types::KAFKA_RECORD_POLICY,
     types::ACCESS_POLICY,
     types::RATE_LIMIT,
     types::FAULT,

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-import redis
 
 from mesh_core.lab import LabError, RedisSentinels, RedisServer, ports, until
 from tests.conftest import start
