@@ -19,6 +19,7 @@ import typer
 from mesh_core.model.problem import Invalid
 
 if TYPE_CHECKING:
+    from mesh_core.control.client import RestClient
     from mesh_core.registry import Registry
     from xds.store.base import Store
 
@@ -84,7 +85,6 @@ def apply(
     control: ControlOption = "",
 ) -> None:
     """Creates or replaces objects, all or none."""
-    from mesh_core.control import printing
     from mesh_core.control.client import RestClient, sources_of
 
     with errors():
@@ -97,9 +97,7 @@ def apply(
             client.start_rollout(sources, canary, author=author(), reason=reason, holdSeconds=hold)
             return follow(client)
         applied = client.apply(sources, author=author(), reason=reason, dryRun=dry_run)
-        printing.applied(applied, output, dry_run=dry_run)
-        if wait and not dry_run:
-            require_in_force(client, wait, applied["revision"])
+        report(client, applied, output, dry_run=dry_run, wait=wait)
 
 
 def get(
@@ -199,7 +197,16 @@ def _default_store() -> Path:
     return Path(os.environ.get("MIDSTREAM_STATE") or Path(base) / "midstream") / "control.db"
 
 
-def require_in_force(client, seconds: float, revision: int) -> None:
+def report(client: "RestClient", applied: dict, output: Output, *, dry_run: bool, wait: float) -> None:
+    """Prints what a change did; with `wait` it has to be in force within so many seconds."""
+    from mesh_core.control import printing
+
+    printing.applied(applied, output, dry_run=dry_run)
+    if wait and not dry_run:
+        _require_in_force(client, wait, applied["revision"])
+
+
+def _require_in_force(client, seconds: float, revision: int) -> None:
     from mesh_core.control import printing
     from mesh_core.control.waiting import in_force, wait_in_force
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mesh_core.control import commands
-from mesh_core.control.commands import ControlOption, Files, Output, OutputOption, author, errors, needed, require_in_force, stdin
+from mesh_core.control.commands import ControlOption, Files, Output, OutputOption, author, errors, needed, report, stdin
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,12 +71,9 @@ def rollback(
     control: ControlOption = "",
 ) -> None:
     """Takes changes back, as a new change; refused like any other where it is not valid any more."""
-    from mesh_core.control import printing
     from mesh_core.control.client import RestClient
 
     with errors():
         client = RestClient(control)
         applied = client.rollback(revision, author=author(), reason=reason, dryRun=dry_run)
-        printing.applied(applied, output, dry_run=dry_run)
-        if wait and not dry_run:
-            require_in_force(client, wait, applied["revision"])
+        report(client, applied, output, dry_run=dry_run, wait=wait)

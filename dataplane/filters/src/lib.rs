@@ -29,4 +29,5 @@ mod tap;
 pub use compile::{Compiled, Filters, unknown_listeners};
 pub use limit::Bucket;
 pub use pattern::{Pattern, TooLong};
+pub use select::Patterns;
 pub use tap::{TapLines, TapQueue, TapSink, tap_queue};

@@ -20,6 +20,9 @@ pub struct Patterns(Vec<Pattern>);
 
 impl Patterns {
     /// Compiles the field called `field`.
+    ///
+    /// # Errors
+    /// A pattern is too long.
     pub fn new(texts: &[String], field: &str) -> Result<Patterns, Invalid> {
         let compile = |(index, text): (usize, &String)| {
             Pattern::new(text).map_err(|error| Invalid::new(format!("{field}[{index}]"), format!("{error}; shorten it")))
@@ -27,6 +30,7 @@ impl Patterns {
         texts.iter().enumerate().map(compile).collect::<Result<_, _>>().map(Patterns)
     }
 
+    /// Whether one of them matches.
     pub fn matches(&self, text: &[u8]) -> bool {
         self.0.is_empty() || self.0.iter().any(|pattern| pattern.matches(text))
     }

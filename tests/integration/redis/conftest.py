@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from mesh_core.lab import RedisCluster, ports
+from mesh_core.lab import RedisCluster, RedisServer, ports
 from tests.conftest import start
 from tests.integration.process import Sidecar
 
@@ -26,6 +26,14 @@ kind: Listener
 metadata: {{name: cache}}
 spec: {{address: "127.0.0.1:{port}", protocol: redis, backend: cache{listener}}}
 {more}"""
+
+
+@pytest.fixture(scope="module")
+def single() -> Iterator[RedisServer]:
+    """One server, for what it answers itself."""
+    server = start(lambda: RedisServer().start())
+    yield server
+    server.kill()
 
 
 @pytest.fixture

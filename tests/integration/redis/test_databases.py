@@ -16,13 +16,6 @@ SCENES = scenes("databases.txt")
 
 
 @pytest.fixture(scope="module")
-def single() -> Iterator[RedisServer]:
-    server = start(lambda: RedisServer().start())
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
 def through_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a sidecar before one server."""
     server = start(lambda: RedisServer("behind").start())

@@ -9,7 +9,6 @@ import redis
 
 from mesh_core.lab import RedisCluster, ports
 from mesh_core.lab.wait import until_true
-from tests.conftest import start
 from tests.integration.process import Sidecar
 from tests.integration.redis.conftest import connect, objects
 from tests.integration.redis.interleavings import Interleavings
@@ -188,14 +187,6 @@ def test_memory_is_bounded(redis_cluster: RedisCluster, sidecar: Callable[..., S
     until_true("evictions", lambda: [client.get(f"k{number}") for number in range(1000)] and process.metric("midstream_near_cache_evictions_total"))
     assert process.metric("midstream_near_cache_bytes") <= 200000
     assert all(client.get("large") == "x" * 6000 for _ in range(10))
-
-
-@pytest.fixture
-def own_cluster() -> Iterator[RedisCluster]:
-    """A cluster of this test's own, to be broken."""
-    cluster = start(lambda: RedisCluster().start())
-    yield cluster
-    cluster.kill()
 
 
 def test_nobody_reads_what_he_could_know_to_be_old(own_cluster: RedisCluster, tmp_path: Path) -> None:

@@ -7,17 +7,9 @@ import pytest
 import redis
 
 from mesh_core.lab import RedisCluster, RedisServer
-from tests.conftest import start
 from tests.integration.redis.conftest import Client
 
 Pair = list[redis.Redis]
-
-
-@pytest.fixture(scope="session")
-def single() -> Iterator[RedisServer]:
-    server = start(lambda: RedisServer().start())
-    yield server
-    server.kill()
 
 
 @pytest.fixture(params=[2, 3])

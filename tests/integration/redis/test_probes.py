@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from mesh_core.lab import RedisCluster, RedisServer, ports
-from tests.conftest import start
 from tests.integration.process import Sidecar
 from tests.integration.redis.conftest import objects
 from tests.integration.redis.raw import Raw
@@ -25,13 +24,6 @@ def scenes(file: str) -> dict[str, list[str]]:
 
 
 PROBES = scenes("probes.txt")
-
-
-@pytest.fixture(scope="module")
-def single() -> Iterator[RedisServer]:
-    server = start(lambda: RedisServer().start())
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 //! Lanes: a client in a lane sees the lane's records only, and all others see what belongs to no lane.
 
 use super::Record;
-use super::rules::Patterns;
+use filters::Patterns;
 
 /// W3C baggage, whose members name a lane where the header of its own is missing.
 const BAGGAGE: &[u8] = b"baggage";

@@ -7,7 +7,7 @@ use super::produce::{ProducePolicy, Refused};
 use super::seal::Encryption;
 use config::proto::midstream::kafka::v1::{self as proto, KafkaRecordPolicy, Lane, LaneRule, ProduceRule};
 use config::{Context, Invalid, Refusal};
-use filters::Pattern;
+use filters::Patterns;
 use std::sync::Arc;
 use wire::{MILLIS, Nanos};
 
@@ -18,24 +18,6 @@ const LANE_HEADER: &str = "x-lane";
 const ROTATE_AFTER_MS: u32 = 3_600_000;
 /// And for how many bytes: far below what AES-GCM bears (64 GiB per nonce, 2^32 of them).
 const ROTATE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
-
-/// Patterns of which one must match; an empty list matches everything.
-#[derive(Debug)]
-pub struct Patterns(Vec<Pattern>);
-
-impl Patterns {
-    fn new(texts: &[String], field: &str) -> Result<Patterns, Invalid> {
-        let compile = |(index, text): (usize, &String)| {
-            Pattern::new(text).map_err(|error| Invalid::new(format!("{field}[{index}]"), format!("{error}; shorten it")))
-        };
-        texts.iter().enumerate().map(compile).collect::<Result<_, _>>().map(Patterns)
-    }
-
-    /// Whether one of them matches.
-    pub fn matches(&self, text: &[u8]) -> bool {
-        self.0.is_empty() || self.0.iter().any(|pattern| pattern.matches(text))
-    }
-}
 
 /// One policy.
 #[derive(Debug)]
