@@ -53,9 +53,14 @@ def sidecar(
     admin: Annotated[str, typer.Option(help="HOST:PORT of /ready, /metrics, /config.")] = "127.0.0.1:18002",
     state: Annotated[Path | None, typer.Option(help="Folder of the last good configuration.")] = None,
     drain_seconds: Annotated[float, typer.Option(min=0, help="How long sessions may take to finish after SIGTERM.")] = 10.0,
+    token: Annotated[Path | None, typer.Option(help="A file with the token that a control plane asks for; read again when it changes.")] = None,
+    control_ca: Annotated[Path | None, typer.Option(help="Control planes are spoken to over TLS, by this authority's certificate, PEM.")] = None,
+    control_cert: Annotated[Path | None, typer.Option(help="This sidecar's certificate chain for control planes that ask for one, PEM.")] = None,
+    control_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
 ) -> None:
     """Runs a sidecar in the foreground: from files, or from a control plane."""
     from mesh_core.sidecar.run import Options, default_state_folder, main
+    from xds.client.credentials import Credentials
 
     if (config is None) == (not control):
         raise typer.BadParameter("give --config FILE_OR_DIR or --control HOST:PORT, and not both")
@@ -64,10 +69,11 @@ def sidecar(
     if "/" in node:
         raise typer.BadParameter("a node's name has no slash: it names a file too")
     admin_host, admin_port = host_and_port(admin)
-    for target in control or []:
-        host_and_port(target)
+    credentials = Credentials(token, control_ca, control_cert, control_key)
+    if problem := credentials.problem([host_and_port(target)[0] for target in control or []]):
+        raise typer.BadParameter(problem)
     folder = state or default_state_folder()
-    options = Options(config, control or [], node, workers, admin_host, admin_port, folder, drain_seconds)
+    options = Options(config, control or [], node, workers, admin_host, admin_port, folder, drain_seconds, credentials)
     raise typer.Exit(main(options, families()))
 
 

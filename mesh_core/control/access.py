@@ -5,8 +5,12 @@
       - {name: shop-ci, tokenSha256: "...", roles: [shop]}
     roles:
       shop: [{verbs: [read, apply], kinds: [Listener, Sharding], names: ["shop*"]}]
+    sidecars:
+      - {name: shop, tokenSha256: "...", nodes: ["shop-*"]}
+      - {name: orders, certificate: "spiffe://example.org/ns/orders/*", nodes: ["orders-*"], clusters: [orders]}
 
-`midstream token` makes a token and its digest. Tokens are 256 bits of chance, so a digest without salt gives nothing away.
+What becomes of `sidecars` is in sidecar_access.py. `midstream token` makes a token and its digest. Tokens are 256 bits of chance, so a digest
+without salt gives nothing away.
 """
 
 import hashlib
@@ -19,7 +23,7 @@ from typing import Annotated, Literal
 
 import structlog
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mesh_core.model.values import Name, Spec
 from xds.store.base import Key
@@ -61,6 +65,24 @@ class Person(Spec):
     roles: Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
+class SidecarEntry(Spec):
+    """Sidecars with this token, or with certificates like this, and which nodes, of which clusters, they may be."""
+
+    name: Name
+    token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)] = ""
+    certificate: str = ""  # a pattern of SPIFFE IDs or common names
+    nodes: tuple[str, ...] = ()  # patterns; none: the node that the certificate names
+    clusters: tuple[str, ...] = ()  # patterns
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "SidecarEntry":
+        if bool(self.token_sha256) == bool(self.certificate):
+            raise ValueError(f"{self.name}: give tokenSha256 or certificate, and not both")
+        if self.token_sha256 and not self.nodes:
+            raise ValueError(f"{self.name}: a token names no node; give `nodes`")
+        return self
+
+
 ROLES: dict[str, tuple[Rule, ...]] = {"viewer": (Rule(verbs=("read",)),), "editor": (Rule(verbs=VERBS),)}
 
 
@@ -69,6 +91,13 @@ class Rights(Spec):
 
     people: tuple[Person, ...] = ()
     roles: dict[Name, tuple[Rule, ...]] = Field(default_factory=dict)
+    sidecars: tuple[SidecarEntry, ...] | None = None
+
+    @field_validator("sidecars", mode="before")
+    @classmethod
+    def _none_is_nobody(cls, given: object) -> object:
+        """`sidecars:` without entries lets nobody in; only without the word they are not asked."""
+        return () if given is None else given
 
     @model_validator(mode="after")
     def _known(self) -> "Rights":
@@ -78,6 +107,9 @@ class Rights(Spec):
                     raise ValueError(f"people[{index}].roles: there is no role {role}; known are {', '.join(sorted({*ROLES, *self.roles}))}")
             if any(other.token_sha256 == person.token_sha256 for other in self.people[:index]):
                 raise ValueError(f"people[{index}].tokenSha256: is another one's token; make one with `midstream token`")
+        for index, entry in enumerate(self.sidecars or ()):
+            if entry.token_sha256 and any(other.token_sha256 == entry.token_sha256 for other in (*self.people, *(self.sidecars or ())[:index])):
+                raise ValueError(f"sidecars[{index}].tokenSha256: is another one's token; make one with `midstream token`")
         return self
 
 
@@ -110,31 +142,33 @@ class Access:
         """Raises ValueError where the file is not right."""
         self._path = path
         self._stamp = _stamp(path)
-        self._people = self._read()
+        self._people, self._sidecars = self._read()
 
     def authenticate(self, header: str) -> Principal:
         """Who sends this Authorization header. Raises Unauthorized."""
         self._follow()
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN:
-            raise Unauthorized("send `Authorization: Bearer TOKEN`; the commands take it from MIDSTREAM_TOKEN")
         # The look-up by digest tells nothing of how much of a token is right.
-        found = self._people.get(hashlib.sha256(token.strip().encode()).hexdigest())
+        found = self._people.get(hashlib.sha256(bearer(header).encode()).hexdigest())
         if found is None:
             raise Unauthorized("this token is nobody's; it may have been replaced")
         return found
+
+    def sidecars(self) -> tuple[SidecarEntry, ...] | None:
+        """Who may come to the xDS server; None where the file does not say."""
+        self._follow()
+        return self._sidecars
 
     def _follow(self) -> None:
         stamp = _stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             try:
-                self._people = self._read()
+                self._people, self._sidecars = self._read()
                 log.info("access file read", people=len(self._people))
             except ValueError as error:
                 log.error("access file refused; the last good one stays in force", reason=str(error))
 
-    def _read(self) -> dict[str, Principal]:
+    def _read(self) -> tuple[dict[str, Principal], tuple[SidecarEntry, ...] | None]:
         try:
             rights = Rights.model_validate(yaml.safe_load(self._path.read_text(encoding="utf-8")))
         except ValidationError as error:
@@ -145,7 +179,15 @@ class Access:
             raise ValueError(f"{self._path} is no access file: {error}") from error
         roles = ROLES | rights.roles
         people = ((person, tuple(rule for role in person.roles for rule in roles[role])) for person in rights.people)
-        return {person.token_sha256: Principal(person.name, rules) for person, rules in people}
+        return {person.token_sha256: Principal(person.name, rules) for person, rules in people}, rights.sidecars
+
+
+def bearer(header: str) -> str:
+    """The token of an Authorization header. Raises Unauthorized."""
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN:
+        raise Unauthorized("send `Authorization: Bearer TOKEN`; the commands take it from MIDSTREAM_TOKEN")
+    return token.strip()
 
 
 def new_token() -> tuple[str, str]:

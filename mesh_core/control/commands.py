@@ -20,6 +20,7 @@ from mesh_core.model.problem import Invalid
 
 if TYPE_CHECKING:
     from mesh_core.control.client import RestClient
+    from mesh_core.control.serve import Guard
     from mesh_core.registry import Registry
     from xds.store.base import Store
 
@@ -51,8 +52,11 @@ def add_to(app: typer.Typer, families: "Callable[[], Registry]") -> None:
         store: Annotated[str, typer.Option(envvar="MIDSTREAM_STORE", help=f"{STORES}; default control.db in the state folder.")] = "",
         config: Annotated[Path | None, typer.Option(help="A file or folder of YAML to follow instead of a store.")] = None,
         access: Annotated[
-            Path | None, typer.Option(help="A file of tokens and roles for the REST API; without it anybody may do everything.")
+            Path | None, typer.Option(help="A file of who may do what: people at the REST API, and sidecars; without it anybody may do everything.")
         ] = None,
+        grpc_cert: Annotated[Path | None, typer.Option(help="Certificate chain of the xDS server, PEM: it is served over TLS.")] = None,
+        grpc_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+        grpc_client_ca: Annotated[Path | None, typer.Option(help="Sidecars have to show a certificate of this authority, PEM.")] = None,
         rest_cert: Annotated[Path | None, typer.Option(help="Certificate chain of the REST API, PEM: it is served over TLS.")] = None,
         rest_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     ) -> None:
@@ -61,8 +65,14 @@ def add_to(app: typer.Typer, families: "Callable[[], Registry]") -> None:
             raise typer.BadParameter("give --store or --config, not both")
         if (rest_cert is None) != (rest_key is None):
             raise typer.BadParameter("give --rest-cert and --rest-key, or neither")
+        if (grpc_cert is None) != (grpc_key is None) or (grpc_client_ca is not None and grpc_cert is None):
+            raise typer.BadParameter("give --grpc-cert and --grpc-key, or neither; --grpc-client-ca needs both")
+        from mesh_core.control.serve import Guard
+        from xds.server.tls import Tls
+
+        xds = Tls(grpc_cert, grpc_key, grpc_client_ca) if grpc_cert and grpc_key else None
         with errors():
-            _control(families(), grpc, rest, store, config, (access, rest_cert, rest_key))
+            _control(families(), grpc, rest, store, config, Guard(access, rest_cert, rest_key, xds))
 
     for command in (control, apply, get, delete, status, token):
         app.command()(command)
@@ -165,16 +175,16 @@ def token() -> None:
     print(f"tokenSha256 (for the access file): {digest}")
 
 
-def _control(registry: "Registry", grpc: str, rest: str, store: str, config: Path | None, guard: tuple[Path | None, ...]) -> None:
+def _control(registry: "Registry", grpc: str, rest: str, store: str, config: Path | None, guard: "Guard") -> None:
     from mesh_core._dataplane import validate
     from mesh_core.control.directory import DirectoryStore
-    from mesh_core.control.serve import Guard, run
+    from mesh_core.control.serve import run
     from mesh_core.model.values import parse_host_port
 
     objects = DirectoryStore(config) if config else _store(store)
     with suppress(KeyboardInterrupt):
         where = (parse_host_port(grpc), parse_host_port(rest))
-        asyncio.run(run(objects, registry, validate, *where, Guard(*guard), lambda line: print(line, flush=True)))
+        asyncio.run(run(objects, registry, validate, *where, guard, lambda line: print(line, flush=True)))
 
 
 def _store(where: str) -> "Store":

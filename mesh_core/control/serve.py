@@ -15,11 +15,13 @@ from mesh_core.control.access import Access
 from mesh_core.control.backends import Backends
 from mesh_core.control.plane import ControlPlane, Validate
 from mesh_core.control.rest import app
+from mesh_core.control.sidecar_access import SidecarGate
 from mesh_core.model.values import HostPort
 from mesh_core.registry import Registry
 from xds.server.errors import AddressInUse
 from xds.server.hub import Hub
 from xds.server.listen import listen
+from xds.server.tls import Tls
 from xds.store.base import Store
 
 log = structlog.get_logger("midstream.control")
@@ -37,11 +39,17 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What stands before the REST API: who may do what (a file, see access.py), and TLS (PEM files)."""
+    """Who may do what (a file, see access.py), and TLS of both servers (PEM files)."""
 
     access: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    rest_certificate: Path | None = None
+    rest_key: Path | None = None
+    xds: Tls | None = None
+
+    @property
+    def knows_sidecars(self) -> bool:
+        """Whether anything here can tell one sidecar from another."""
+        return self.access is not None or (self.xds is not None and self.xds.client_ca is not None)
 
 
 OPEN = Guard()
@@ -58,20 +66,20 @@ class _Server(uvicorn.Server):
 async def serving(
     store: Store, registry: Registry, validate: Validate, grpc: HostPort, rest: HostPort, guard: Guard = OPEN
 ) -> AsyncIterator[Serving]:
-    """Serve until the block ends. Raises Invalid and StoreFailed of the stored objects, AddressInUse, ValueError of a wrong access file."""
+    """Serve until the block ends. Raises Invalid and StoreFailed of the stored objects, AddressInUse, ValueError of wrong files."""
     access = Access(guard.access) if guard.access else None
-    hub = Hub()
+    hub = Hub(gate=SidecarGate(access) if guard.knows_sidecars else None)
     backends = Backends(hub, registry)
     plane = ControlPlane(store, registry.kinds, hub, validate, backends)
     await plane.start()
     await backends.look()
     rest_socket = _bind(rest)
     try:
-        server = await listen(hub, str(grpc))
-    except AddressInUse:
+        server = await listen(hub, str(grpc), guard.xds)
+    except (AddressInUse, ValueError):
         rest_socket.close()
         raise
-    tls = {"ssl_certfile": guard.certificate, "ssl_keyfile": guard.key} if guard.certificate else {}
+    tls = {"ssl_certfile": guard.rest_certificate, "ssl_keyfile": guard.rest_key} if guard.rest_certificate else {}
     web = _Server(uvicorn.Config(app(plane, access), log_level="warning", access_log=False, lifespan="off", **tls))
     tasks = [asyncio.create_task(web.serve(sockets=[rest_socket])), *map(asyncio.create_task, (plane.run(), backends.run()))]
     try:
@@ -94,7 +102,7 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with serving(store, registry, validate, grpc, rest, guard) as found:
-        revision, scheme = found.plane.contents.revision, "https" if guard.certificate else "http"
+        revision, scheme = found.plane.contents.revision, "https" if guard.rest_certificate else "http"
         announce(f"control plane ready: xDS on {found.grpc}, REST on {scheme}://{found.rest}, revision {revision}")
         await stop.wait()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Authority:
     def __init__(self, directory: Path, name: str = "ca") -> None:
         self.directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("midstream lab")
+        self._name = _name(f"midstream lab {name}")
         self._certificate = (
             _builder(self._name, self._name, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -37,11 +38,11 @@ class Authority:
         )
         self.certificate = _write(directory / f"{name}.crt", _pem(self._certificate), 0o644)
 
-    def issue(self, common_name: str) -> Pair:
-        """A leaf for both ends of TLS, valid for `common_name`, localhost and 127.0.0.1."""
+    def issue(self, common_name: str, *, uris: Sequence[str] = ()) -> Pair:
+        """A leaf for both ends of TLS, valid for `common_name`, localhost, 127.0.0.1 and these URIs."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dict.fromkeys([common_name, "localhost"])]
-        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        names += [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.UniformResourceIdentifier, uris)]
         certificate = (
             _builder(_name(common_name), self._name, key)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)

@@ -14,6 +14,7 @@ from mesh_core.sidecar.last_good import Damaged, LastGood
 from mesh_core.sidecar.state import State, keyed
 from mesh_core.sidecar.telling import Telling
 from xds.client.ads import AdsClient
+from xds.client.credentials import NONE, Credentials
 from xds.protocol.client import Held, Key, Update
 from xds.protocol.report import Refused
 
@@ -31,10 +32,18 @@ class Follower:
     :param targets: gRPC addresses, tried in turn.
     :param on_force: called after each change that came into force.
     :param telling: what the control planes are told of this sidecar.
+    :param credentials: what it shows to them.
     """
 
     def __init__(
-        self, state: State, last_good: LastGood, targets: list[str], node: str, on_force: Callable[[], None], telling: Telling | None = None
+        self,
+        state: State,
+        last_good: LastGood,
+        targets: list[str],
+        node: str,
+        on_force: Callable[[], None],
+        telling: Telling | None = None,
+        credentials: Credentials = NONE,
     ) -> None:
         self._telling = telling
         self._state = state
@@ -42,7 +51,9 @@ class Follower:
         self._on_force = on_force
         self._offered: dict[Key, Held] | None = None  # None until a control plane has said everything once
         reports = None if telling is None else telling.reports
-        self._client = AdsClient(targets, node, SIDECAR_TYPES, self._on_update, on_connection=self._on_connection, reports=reports)
+        self._client = AdsClient(
+            targets, node, SIDECAR_TYPES, self._on_update, on_connection=self._on_connection, reports=reports, credentials=credentials
+        )
         self._target = targets[0]
 
     async def run(self) -> None:

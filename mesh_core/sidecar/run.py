@@ -19,6 +19,7 @@ from mesh_core.sidecar.admin import Admin
 from mesh_core.sidecar.brain import Brain
 from mesh_core.sidecar.secrets import SecretFiles
 from mesh_core.sidecar.state import State, keyed
+from xds.client.credentials import NONE, Credentials
 from xds.protocol.client import Held, Key
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ class Options:
     admin_port: int
     state_folder: Path
     drain_s: float
+    credentials: Credentials = NONE
 
 
 def default_state_folder() -> Path:
@@ -111,9 +113,10 @@ class Sidecar:
         from mesh_core.sidecar.last_good import LastGood
         from mesh_core.sidecar.telling import Telling
 
-        last_good = LastGood(self._options.state_folder / f"{self._options.node}.json")
-        telling = Telling(self._state.dataplane, self._registry, self._options.node, self._options.workers)
-        await Follower(self._state, last_good, self._options.control, self._options.node, self._announce, telling).run()
+        options = self._options
+        last_good = LastGood(options.state_folder / f"{options.node}.json")
+        telling = Telling(self._state.dataplane, self._registry, options.node, options.workers)
+        await Follower(self._state, last_good, options.control, options.node, self._announce, telling, options.credentials).run()
 
     def _read_files(self) -> None:
         from mesh_core.control.config import load

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
@@ -22,10 +24,19 @@ class Sidecar:
     :param folder: for its files; made.
     :param control: HOST:PORT of a control plane to follow instead, with ``node``.
     :param env: variables on top of this process's.
+    :param options: more of the command line.
     """
 
     def __init__(
-        self, objects: str, folder: Path, *, control: str = "", node: str = "test", workers: int = 1, env: dict[str, str] | None = None
+        self,
+        objects: str,
+        folder: Path,
+        *,
+        control: str = "",
+        node: str = "test",
+        workers: int = 1,
+        env: dict[str, str] | None = None,
+        options: Iterable[object] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -35,6 +46,7 @@ class Sidecar:
         source = ["--control", control, "--node", node] if control else ["--config", str(self.config)]
         self.command = [sys.executable, "-m", "mesh_core", "sidecar", *source]
         self.command += ["--workers", str(workers), "--admin", self.admin, "--state", str(folder / "state"), "--drain-seconds", "2"]
+        self.command += map(str, options)
         self.env = {**os.environ, **(env or {})}
         self.process: subprocess.Popen[str] | None = None
         self.first_line = ""
@@ -88,6 +100,13 @@ class Sidecar:
     def log(self) -> str:
         """All it printed."""
         return "".join(self.lines)
+
+    def log_has(self, text: str) -> None:
+        """Until a line with this text was printed."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while text not in self.log:
+            assert time.monotonic() < deadline, f"not in the log: {text}\n{self.log}"
+            time.sleep(0.05)
 
     def get(self, path: str) -> httpx.Response:
         """A page of the admin address."""

@@ -17,7 +17,8 @@ from contextlib import suppress
 import structlog
 from google.protobuf.message import Message
 
-from xds.client.call import SILENCE_S, Ended, Unclear, Unimplemented, answers, knows_delta, opened
+from xds.client.call import SILENCE_S, Ended, Unclear, Unimplemented, answers, opened, why_ended
+from xds.client.credentials import NONE, Credentials
 from xds.client.reports import Reports
 from xds.messages import message
 from xds.protocol.backoff import Backoff
@@ -30,6 +31,8 @@ from xds.protocol.stream import TTL_FEATURE, WRAPPING_FEATURES
 log = structlog.get_logger("xds.client")
 
 OnUpdate = Callable[[Update], Awaitable[list[Refused]]]
+_WHY = {True: "the credentials have changed", False: "it comes before the one that was used, and answers again"}
+
 OnConnection = Callable[[str | None], None]  # the control plane's address, or None when it is lost
 
 
@@ -49,6 +52,7 @@ class AdsClient:
         patience_s: float = DOES_NOT_EXIST_AFTER_S,
         on_connection: OnConnection = lambda target: None,
         reports: Reports | None = None,
+        credentials: Credentials = NONE,
     ):
         node = message("envoy.config.core.v3.Node")(id=node_id, user_agent_name="midstream")
         node.client_features.extend((TTL_FEATURE, *sorted(WRAPPING_FEATURES)))
@@ -58,6 +62,7 @@ class AdsClient:
         self._on_update = on_update
         self._on_connection = on_connection
         self._reports = reports
+        self._credentials = credentials
         self._backoff = Backoff()
         self._answered = False  # on the current stream
         self._refreshes: asyncio.Queue = asyncio.Queue()
@@ -95,16 +100,19 @@ class AdsClient:
                 reason = "it is no control plane"
             except Unclear as error:
                 reason = str(error)
-                if not self._answered and target not in self._without_delta and not await knows_delta(target):
-                    self._without_delta.add(target)
-                    continue
+                if not self._answered and target not in self._without_delta:
+                    try:
+                        reason = await why_ended(target, self._credentials, self.machine) or reason
+                    except Unimplemented:
+                        self._without_delta.add(target)
+                        continue
             except Ended as error:
                 reason = str(error)
             finally:
                 self.machine.disconnected()
                 self._on_connection(None)
             if better is not None:
-                log.info("a preferred control plane answers again", target=self._targets[better])
+                log.info("the control plane is spoken to anew", target=self._targets[better], reason=_WHY[better == position])
                 position = better
                 continue
             if self._answered:
@@ -116,37 +124,43 @@ class AdsClient:
             await asyncio.sleep(self._backoff.next_delay_s())
 
     async def _stream_or_better(self, position: int) -> int | None:
-        """One stream, to its end; or until a preferred server answers, which is returned. Raises Ended, Unimplemented."""
+        """One stream, to its end; or until a preferred server answers, or the same is to see other credentials: which one is returned.
+
+        Raises Ended, Unimplemented.
+        """
         stream = asyncio.create_task(self._stream(self._targets[position]))
-        search = asyncio.create_task(self._search(position)) if position else None
+        others = [asyncio.create_task(self._renewed(position)), *([asyncio.create_task(self._search(position))] if position else [])]
         try:
-            await asyncio.wait([stream, *([search] if search else [])], return_when=asyncio.FIRST_COMPLETED)
-            if search is not None and search.done() and not stream.done():
-                return search.result()
+            await asyncio.wait([stream, *others], return_when=asyncio.FIRST_COMPLETED)
+            if not stream.done():
+                return next(task.result() for task in others if task.done())
             await stream
             return None
         finally:
-            for task in (stream, search):
-                if task is not None:
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
+            for task in (stream, *others):
+                task.cancel()
+            await asyncio.gather(stream, *others, return_exceptions=True)
+
+    async def _renewed(self, position: int) -> int:
+        await self._credentials.change()
+        return position
 
     async def _search(self, before: int) -> int:
         backoff = Backoff()
         while True:
             await asyncio.sleep(backoff.next_delay_s())
             for position, target in enumerate(self._targets[:before]):
-                if await answers(target, self.machine):
+                if await answers(target, self._credentials, self.machine):
                     return position
 
     async def _stream(self, target: str) -> None:
         """One stream from its first request to its end."""
         self._speak(DeltaClient if target not in self._without_delta else SotwClient)
-        async with opened(target, delta=isinstance(self.machine, DeltaClient)) as call:
+        async with opened(target, self._credentials, delta=isinstance(self.machine, DeltaClient)) as call:
             await call.write(self.machine.connected(_now()))
             beside = [asyncio.create_task(self._send_refreshes(call))]
             if self._reports is not None:
-                beside.append(asyncio.create_task(self._reports.send(call.channel)))
+                beside.append(asyncio.create_task(self._reports.send(call.channel, call.metadata)))
             try:
                 await self._read(call, target)
             finally:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import grpc
 from google.protobuf.message import Message
 
+from xds.client.credentials import Credentials, Unusable
 from xds.messages import message
 from xds.protocol.client import Client
 
@@ -45,8 +46,8 @@ class Unclear(Ended):
 class Call:
     """A stream of requests and responses. Its methods raise Ended, Unimplemented."""
 
-    def __init__(self, channel: grpc.aio.Channel, call):
-        self.channel = channel  # for what is said beside the stream
+    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...], call):
+        self.channel, self.metadata = channel, metadata  # for what is said beside the stream
         self._call = call
 
     async def write(self, requests: Iterable[Message]) -> None:
@@ -71,52 +72,78 @@ class Call:
 
     async def _end(self, reason: str) -> Exception:
         """A call that was over before we wrote says why by its status."""
-        if self._call.done() and await self._call.code() is grpc.StatusCode.UNIMPLEMENTED:
+        if not self._call.done():
+            return Ended(reason)
+        if await self._call.code() is grpc.StatusCode.UNIMPLEMENTED:
             return Unimplemented()
-        return Ended(reason)
+        return Ended(await self._call.details() or reason)
 
 
 @asynccontextmanager
-async def opened(target: str, *, delta: bool) -> AsyncIterator[Call]:
-    """A call to one server, on a channel of its own."""
+async def opened(target: str, credentials: Credentials, *, delta: bool) -> AsyncIterator[Call]:
+    """A call to one server, on a channel of its own. Raises Ended where the credentials cannot be read."""
     method, prefix = ("DeltaAggregatedResources", "Delta") if delta else ("StreamAggregatedResources", "")
-    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
-        yield Call(
-            channel,
-            channel.stream_stream(
-                _SERVICE + method,
-                request_serializer=message(f"{_MESSAGES}{prefix}DiscoveryRequest").SerializeToString,
-                response_deserializer=message(f"{_MESSAGES}{prefix}DiscoveryResponse").FromString,
-            )(),
-        )
-
-
-async def answers(target: str, client: Client) -> bool:
-    """Whether a server answers the first request of a client; an accepted connection alone says little. The answer itself is not used."""
-    request = message(f"{_MESSAGES}DeltaDiscoveryRequest")(node=client.node, type_url=client.type_urls[0])
     try:
-        async with asyncio.timeout(ANSWER_WITHIN_S), opened(target, delta=True) as call:
-            await call.write([request])
+        channel, metadata = credentials.channel(target, _OPTIONS), credentials.metadata()
+    except Unusable as error:
+        raise Ended(str(error)) from error
+    async with channel:
+        start = channel.stream_stream(
+            _SERVICE + method,
+            request_serializer=message(f"{_MESSAGES}{prefix}DiscoveryRequest").SerializeToString,
+            response_deserializer=message(f"{_MESSAGES}{prefix}DiscoveryResponse").FromString,
+        )
+        yield Call(channel, metadata, start(metadata=metadata))
+
+
+async def answers(target: str, credentials: Credentials, client: Client) -> bool:
+    """Whether a server answers the first request of a client; an accepted connection alone says little. The answer itself is not used."""
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S), opened(target, credentials, delta=True) as call:
+            await call.write([_first(client)])
             await call.read()
     except Unimplemented:
         return True
     except Unclear:
-        return not await knows_delta(target)
+        return await _does_not_know_delta(target, credentials, client)
     except (Ended, TimeoutError):
         return False
     return True
 
 
-async def knows_delta(target: str) -> bool:
-    """Asked without a word, so that nothing can hide the status: who does not know the method says so at once, who knows it waits for a request."""
+async def why_ended(target: str, credentials: Credentials, client: Client) -> str:
+    """Why a server ends a client's calls; empty where it does not. Raises Unimplemented.
+
+    Asked without a word, so that nothing can hide the status: who refuses everybody, or does not know the method, says so at once, who knows it
+    waits for a request. Then asked with the one request that says who we are.
+    """
     try:
-        async with asyncio.timeout(SAYS_SO_WITHIN_S), opened(target, delta=True) as call:
-            await call.read()
+        async with opened(target, credentials, delta=True) as call:
+            answer = asyncio.ensure_future(call.read())
+            try:
+                if not (await asyncio.wait([answer], timeout=SAYS_SO_WITHIN_S))[0]:
+                    await call.write([_first(client)])
+                    await asyncio.wait([answer], timeout=SAYS_SO_WITHIN_S)
+                if answer.done():
+                    answer.result()
+            finally:
+                answer.cancel()
+                await asyncio.gather(answer, return_exceptions=True)
+    except Ended as error:
+        return str(error)
+    return ""
+
+
+async def _does_not_know_delta(target: str, credentials: Credentials, client: Client) -> bool:
+    try:
+        await why_ended(target, credentials, client)
     except Unimplemented:
-        return False
-    except (Ended, TimeoutError):
-        pass
-    return True
+        return True
+    return False
+
+
+def _first(client: Client) -> Message:
+    return message(f"{_MESSAGES}DeltaDiscoveryRequest")(node=client.node, type_url=client.type_urls[0])
 
 
 def _meaning(error: grpc.aio.AioRpcError) -> Exception:

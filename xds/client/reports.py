@@ -28,7 +28,7 @@ class Reports:
         else:
             self._wanted.clear()
 
-    async def send(self, channel: grpc.aio.Channel) -> None:
+    async def send(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
         """Until cancelled, or until the control plane is gone or turns out to be none of ours."""
         await self._wanted.wait()
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -36,7 +36,7 @@ class Reports:
                 METHOD,
                 request_serializer=message("midstream.status.v1.Report").SerializeToString,
                 response_deserializer=message("midstream.status.v1.Reported").FromString,
-            )()
+            )(metadata=metadata)
             while True:
                 await self._wanted.wait()
                 await call.write(self._make())

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from xds.messages import enum_values, message
 from xds.protocol.types import SECRET
+from xds.server.gate import ANYBODY, Peer, admitted
 from xds.server.hub import Connection, Hub
 from xds.server.status import State, resource_states
 
@@ -16,12 +17,13 @@ _MEANING = {State.ACKED: "SYNCED", State.NACKED: "ERROR", State.SENT: "STALE", S
 
 
 def handler(hub: Hub) -> grpc.GenericRpcHandler:
-    async def fetch(request: Message, _) -> Message:
-        return status(hub, request)
+    async def fetch(request: Message, context) -> Message:
+        return status(hub, request, await admitted(hub.gate, context))
 
     async def stream(requests: AsyncIterator, context) -> None:
+        who = await admitted(hub.gate, context)
         async for request in requests:
-            await context.write(status(hub, request))
+            await context.write(status(hub, request, who))
 
     request = message("envoy.service.status.v3.ClientStatusRequest").FromString
     response = message("envoy.service.status.v3.ClientStatusResponse").SerializeToString
@@ -32,12 +34,12 @@ def handler(hub: Hub) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(_SERVICE, methods)
 
 
-def status(hub: Hub, request: Message) -> Message:
-    """Of the nodes whose ids the request matches exactly; of all when it matches by none."""
+def status(hub: Hub, request: Message, who: Peer = ANYBODY) -> Message:
+    """Of the nodes whose ids the request matches exactly; of all when it matches by none. Only those that may be seen by who asks."""
     response = message("envoy.service.status.v3.ClientStatusResponse")()
     wanted = {matcher.node_id.exact for matcher in request.node_matchers} - {""}
     for name, connection in hub.nodes.items():
-        if not wanted or name in wanted:
+        if (not wanted or name in wanted) and who.may_see(name):
             _describe(hub, connection, response.config.add(), contents=not request.exclude_resource_contents)
     return response
 

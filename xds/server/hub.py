@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from xds.protocol.errors import ResourceError
 from xds.protocol.resource import Resource, Snapshot
 from xds.protocol.stream import MAX_WAIT_S, ServerStream, Verdict
+from xds.server.gate import ANYBODY, Denied, Gate, Open, Peer
 
 # Nodes that are gone and still shown by `status`. The oldest are forgotten first.
 MAX_DEPARTED = 10_000
@@ -32,6 +33,8 @@ class Connection:
     open: bool = True
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     report: Message | None = None  # what the node told last of itself, a midstream.status.v1.Report
+    who: Peer = ANYBODY
+    denied: Denied | None = None  # why it was ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Trial:
 class Hub:
     """One per control plane, on one event loop."""
 
-    def __init__(self, *, max_wait_s: float = MAX_WAIT_S) -> None:
+    def __init__(self, *, max_wait_s: float = MAX_WAIT_S, gate: Gate | None = None) -> None:
+        self.gate: Gate = gate or Open()
         self.max_wait_s = max_wait_s  # of a stream for its client's questions (S10)
         self.snapshot = Snapshot()
         self.trial: Trial | None = None
@@ -102,6 +106,16 @@ class Hub:
         connection = self.nodes.get(report.node)
         if connection is not None and connection.open:
             connection.report = report
+
+    def recheck(self) -> None:
+        """End the streams of those who would not be let in any more."""
+        changed, now = self.gate.has_changed(), time.time()
+        for connection in [found for found in self._open if changed or found.who.expires <= now]:
+            try:
+                connection.who.require_still(connection.stream.node)
+            except Denied as denied:
+                connection.denied, connection.open = denied, False
+                connection.wake.set()
 
     def end_all(self) -> None:
         """End every stream in an orderly way, before the server stops."""

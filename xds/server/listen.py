@@ -1,5 +1,6 @@
 """Start the gRPC server of a hub."""
 
+import asyncio
 from dataclasses import dataclass
 
 import grpc
@@ -7,12 +8,15 @@ import grpc
 from xds.server.errors import AddressInUse
 from xds.server.hub import Hub
 from xds.server.service import handlers
+from xds.server.tls import Tls, credentials
 
 # On reconnect a client lists every name and version it holds: 100,000 of them at 200 bytes, and some room (D8).
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 # A half-open connection is found after one interval and one timeout; 5,000 idle sidecars then cost 170 pings a second.
 KEEPALIVE_MS = 30_000
 KEEPALIVE_TIMEOUT_MS = 20_000
+# A token that was taken back and a certificate that has expired end their streams within this.
+RECHECK_EVERY_S = 1.0
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -30,20 +34,29 @@ class GrpcServer:
     server: grpc.aio.Server
     hub: Hub
     port: int
+    rechecking: asyncio.Task
 
     async def stop(self, grace_s: float = 0.2) -> None:
         """Streams have nothing to finish: clients keep what they hold and dial again."""
+        self.rechecking.cancel()
         self.hub.end_all()
         await self.server.stop(grace_s)
 
 
-async def listen(hub: Hub, address: str) -> GrpcServer:
-    """Serve on "host:port" (port 0: any free one). Raises AddressInUse."""
+async def listen(hub: Hub, address: str, tls: Tls | None = None) -> GrpcServer:
+    """Serve on "host:port" (port 0: any free one). Raises AddressInUse, ValueError of wrong certificates."""
+    secure = None if tls is None else credentials(tls)
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers(handlers(hub))
     try:
-        port = server.add_insecure_port(address)
+        port = server.add_insecure_port(address) if secure is None else server.add_secure_port(address, secure)
     except RuntimeError as error:
         raise AddressInUse(f"cannot listen for sidecars on {address}; is another control plane running there? ({error})") from error
     await server.start()
-    return GrpcServer(server, hub, port)
+    return GrpcServer(server, hub, port, asyncio.create_task(_recheck(hub)))
+
+
+async def _recheck(hub: Hub) -> None:
+    while True:
+        await asyncio.sleep(RECHECK_EVERY_S)
+        hub.recheck()

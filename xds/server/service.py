@@ -17,6 +17,7 @@ from xds.protocol.sotw import SotwStream
 from xds.protocol.stream import ServerStream, StreamError
 from xds.server import csds
 from xds.server.alarms import Alarms
+from xds.server.gate import Denied, admitted
 from xds.server.hub import Connection, Hub
 
 log = structlog.get_logger("xds.server")
@@ -52,7 +53,12 @@ def handlers(hub: Hub) -> list[grpc.GenericRpcHandler]:
 
 def _reports(hub: Hub) -> grpc.RpcMethodHandler:
     async def tell(requests: AsyncIterator, context: grpc.aio.ServicerContext):
+        who = await admitted(hub.gate, context)
         async for report in requests:
+            try:
+                who.require(message("envoy.config.core.v3.Node")(id=report.node))
+            except Denied as denied:
+                await context.abort(denied.status, str(denied))
             hub.told(report)
         return message("midstream.status.v1.Reported")()
 
@@ -63,7 +69,8 @@ def _reports(hub: Hub) -> grpc.RpcMethodHandler:
 
 def _method(hub: Hub, machine: type[ServerStream], request: str, type_url: str) -> grpc.RpcMethodHandler:
     async def serve(requests: AsyncIterator, context: grpc.aio.ServicerContext) -> None:
-        await _serve(hub, Connection(context.peer(), machine(hub.snapshot)), type_url, requests, context)
+        who = await admitted(hub.gate, context)
+        await _serve(hub, Connection(context.peer(), machine(hub.snapshot), who=who), type_url, requests, context)
 
     return grpc.stream_stream_rpc_method_handler(serve, request_deserializer=message(request).FromString)
 
@@ -73,27 +80,33 @@ async def _serve(hub: Hub, connection: Connection, type_url: str, requests: Asyn
     hub.opened(connection)
     reader = asyncio.create_task(_read(hub, connection, type_url, requests))
     reader.add_done_callback(lambda _: connection.wake.set())
-    refusal = ""
+    refused: Denied | None = None
     try:
         await _write(hub, connection, context, reader)
-        if reader.done():
+        if connection.denied is not None:
+            refused = connection.denied
+        elif reader.done():
             reader.result()
     except StreamError as error:
-        refusal = str(error)
+        refused = Denied(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    except Denied as denied:
+        refused = denied
     except (asyncio.CancelledError, grpc.aio.InternalError):
         pass  # the client went away; nothing is left to say
     finally:
         reader.cancel()
         hub.closed(connection)
-    if refusal:
-        log.warning("stream refused", node=connection.node, peer=connection.peer, reason=refusal)
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
+    if refused is not None:
+        log.warning("stream refused", node=connection.node, peer=connection.peer, reason=str(refused))
+        await context.abort(refused.status, str(refused))
 
 
 async def _read(hub: Hub, connection: Connection, type_url: str, requests: AsyncIterator) -> None:
     async for request in requests:
         if type_url:
             _set_type(request, type_url)
+        if connection.stream.node is None:
+            connection.who.require(request.node)
         hub.received(connection, connection.stream.receive(request))
 
 
