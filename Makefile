@@ -56,8 +56,8 @@ conformance-redis: servers build ## redis-py's own test suite, on one server and
 	$(BIN)/python -m tests.conformance.redis $(SUITES)
 	$(if $(SUITES),,$(BIN)/python -m tests.conformance.redis.clients)
 
-conformance-kafka: servers build ## Kafka's own tools, Streams and three clients, directly and through a sidecar before one and three brokers; SCENES="java-console ..." for some
-	$(BIN)/python -m tests.conformance.kafka $(SCENES)
+conformance-kafka: servers build ## Kafka's own tools, Streams and three clients, directly and through a sidecar before one and three brokers, in every mode; SCENES="java-console ..." for some, MODES=prefixed for one
+	$(BIN)/python -m tests.conformance.kafka $(if $(MODES),--modes $(MODES)) $(SCENES)
 
 conformance-xds: build ## every rule of xDS as a scenario, in both variants, over gRPC; then Envoy, gRPC Python and grpc-js on our server
 	$(BIN)/pytest -q tests/conformance/xds

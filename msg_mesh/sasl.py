@@ -108,6 +108,7 @@ def set_authentication(target: Message, listener: Authored) -> None:
     sasl = spec.sasl or Sasl()
     target.mechanisms.extend(_number(name) for name in _mechanisms(listener))
     add_users(target.users, listener, spec.users)
+    target.login_timeout_ms = parse_duration_ms(sasl.login_timeout)
     if sasl.session_lifetime is not None:
         target.session_lifetime_ms = parse_duration_ms(sasl.session_lifetime)
     if sasl.tokens is not None:

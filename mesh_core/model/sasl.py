@@ -27,6 +27,7 @@ class Sasl(Spec):
     mechanisms: Annotated[list[Mechanism], Field(min_length=1)] | None = None
     tokens: Tokens | None = None
     session_lifetime: Duration | None = None  # clients authenticate again within it; a token's own end is another limit
+    login_timeout: Duration = "30s"  # who has not proven by then who it is, is closed
 
     @model_validator(mode="after")
     def _tokens(self) -> Self:

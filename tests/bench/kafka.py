@@ -6,13 +6,17 @@ broker to itself, which advertises the proxy.
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import subprocess
 from contextlib import ExitStack
+from typing import Any
 
 from mesh_core.lab import Kafka as Broker
 from mesh_core.lab import kafka_jars, ports
 from tests.bench import proxies
+from tests.bench.kafka_fetch import SMALL, fetches
 from tests.bench.ladder import Rung, Target, Workload
 from tests.bench.measure import Done
 
@@ -34,10 +38,13 @@ class Kafka:
     name = "kafka"
 
     def __init__(self) -> None:
-        self.workloads = [Workload("consume", "s/GB", self._consume), Workload("produce", "s/GB", _produce)]
+        self.workloads = [Workload("consume", "s/GB", self._consume), Workload("produce", "s/GB", _produce), Workload("small fetch", "us", fetches)]
         self.targets = [
-            *[Target(name, "parse", ("haproxy", name), 1.5) for name in ("consume", "produce")],
-            *[Target(name, "parse", ("direct", name), 0.9, what="rate") for name in ("consume", "produce")],
+            *[Target(name, "parse", ("haproxy", name), 1.1) for name in ("consume", "produce")],
+            *[Target(name, "parse", ("direct", name), 0.95, what="rate") for name in ("consume", "produce")],
+            # A topic without rules, while others have rules.
+            *[Target(name, "others", ("haproxy", name), 1.1) for name in ("consume", "produce")],
+            Target("small fetch", "parse", ("direct", "small fetch"), 0.15e-3, what="added p50"),
         ]
         self._groups = 0
 
@@ -53,18 +60,21 @@ class Kafka:
             proxies.new("TcpService", "relay", endpoint=f"{ports.LOOPBACK}:{proxied['RELAY'][0]}"),
             proxies.new("KafkaCluster", "events", bootstrap=[direct]),
             relay,
-            *[proxies.listener(name, "kafka", "events", brokerPorts=_range(ports.free_range(4))) for name in ("parse", "chain")],
+            *[proxies.listener(name, "kafka", "events", brokerPorts=_range(ports.free_range(4))) for name in ("parse", "others", "chain")],
             *proxies.policies("chain"),
+            _rules_of_others(),
         ]
         rungs = [
             Rung("direct", direct, None),
-            *proxies.midstream(stack, objects, {name: name for name in ("relay", "parse", "chain")}),
+            *proxies.midstream(stack, objects, {name: name for name in ("relay", "parse", "others", "chain")}),
             proxies.haproxy(stack, int(proxied["HAPROXY"][1].rpartition(":")[2]), f"{ports.LOOPBACK}:{proxied['HAPROXY'][0]}"),
         ]
         broker.create_topic(READ, PARTITIONS)
         broker.create_topic(WRITTEN, PARTITIONS)
+        broker.create_topic(SMALL, 1)
         _keep_little(direct)
         _records(rungs[0], READ, int(RECORDS * scale))
+        _records(rungs[0], SMALL, 1)
         return rungs
 
     def _consume(self, rung: Rung, scale: float) -> Done:
@@ -90,6 +100,15 @@ def _records(rung: Rung, topic: str, records: int) -> Done:
          "--producer-props", f"bootstrap.servers={rung.address}", *PRODUCER],
     )  # fmt: skip
     return Done(records * RECORD_BYTES / 1e9, float(RATE.findall(said)[-1]))
+
+
+def _rules_of_others() -> dict[str, Any]:
+    """All kinds of rules that look into records, of topics that nobody here uses."""
+    keys = {"env": "BENCH_KAFKA_KEYS"}
+    lanes = {"header": "lane", "lanes": [{"name": "blue", "clientIds": ["blue*"]}]}
+    rules = {"produce": {"requireHeaders": ["trace"]}, "lanes": lanes, "encryption": {"keysFrom": keys}}
+    os.environ[keys["env"]] = f"bench {base64.b64encode(bytes(32)).decode()}"
+    return proxies.new("KafkaRecordPolicy", "others", listeners=["others"], topics=["others-*"], **rules)
 
 
 def _listeners(broker: Broker, proxied: dict[str, tuple[int, str]]) -> dict[str, str]:

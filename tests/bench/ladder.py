@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Literal, NamedTuple, Protocol
 
-from tests.bench.measure import Done, Sample, Spread, ratios, sample, settle, verdict
+from tests.bench.measure import Done, Sample, Spread, differences, ratios, sample, settle, verdict
 
 PEERS = ("envoy", "nutcracker", "pgbouncer", "haproxy")
 
 
-What = Literal["cpu", "rate", "p99"]
-FIGURE: dict[str, Callable[[Sample], float]] = {"cpu": lambda one: one.cpu_s, "rate": lambda one: one.per_second, "p99": lambda one: one.p99_s}
+What = Literal["cpu", "rate", "p99", "added p50"]
+FIGURE: dict[str, Callable[[Sample], float]] = {
+    "cpu": lambda one: one.cpu_s,
+    "rate": lambda one: one.per_second,
+    "p99": lambda one: one.p99_s,
+    "added p50": lambda one: one.p50_s,
+}
 
 
 class Rung(NamedTuple):
@@ -34,7 +39,7 @@ class Workload(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A ratio that was promised, of `ours` to `theirs`."""
+    """A ratio that was promised, of `ours` to `theirs`; for what is added, their difference in seconds."""
 
     workload: str
     ours: str
@@ -81,12 +86,12 @@ class Results:
                 yield rung, Spread.of([one.cpu_s for one in samples]), Spread.of([one.per_second for one in samples])
 
     def ratio(self, workload: str, ours: str, theirs: tuple[str, str], what: What = "cpu") -> Spread | None:
-        """Of our figure to theirs, None when one of the two was not measured."""
+        """Of our figure to theirs, or what ours adds; None when one of the two was not measured."""
         samples = self.samples.get((workload, ours)), self.samples.get((theirs[1], theirs[0]))
         if not all(samples):
             return None
         our, their = ([FIGURE[what](one) for one in found or []] for found in samples)
-        return ratios(our, their)
+        return differences(our, their) if what == "added p50" else ratios(our, their)
 
     def verdicts(self) -> Iterable[Verdict]:
         for target in self.family.targets:

@@ -13,11 +13,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Done(NamedTuple):
-    """What a load generator did: operations (or GB), how many of them in a second by its own clock, and where it says so, the 99th percentile."""
+    """What a load generator did: operations (or GB), how many of them in a second by its own clock, and where it says so, what they took."""
 
     operations: float
     per_second: float
     p99_s: float = 0.0
+    p50_s: float = 0.0
 
 
 class Sample(NamedTuple):
@@ -26,6 +27,7 @@ class Sample(NamedTuple):
     cpu_s: float
     per_second: float
     p99_s: float = 0.0
+    p50_s: float = 0.0
 
 
 class Spread(NamedTuple):
@@ -44,7 +46,7 @@ def sample(pid: int | None, work: Callable[[], Done]) -> Sample:
     """Runs `work` and gives the CPU time that process `pid` took for it."""
     before = cpu_s(pid)
     done = work()
-    return Sample((cpu_s(pid) - before) / done.operations, done.per_second, done.p99_s)
+    return Sample((cpu_s(pid) - before) / done.operations, done.per_second, done.p99_s, done.p50_s)
 
 
 def cpu_s(pid: int | None) -> float:
@@ -61,6 +63,11 @@ def cpu_s(pid: int | None) -> float:
 def ratios(ours: list[float], theirs: list[float]) -> Spread:
     """Of the samples of each round."""
     return Spread.of([our / their for our, their in zip(ours, theirs, strict=True)])
+
+
+def differences(ours: list[float], theirs: list[float]) -> Spread:
+    """The same, of what ours takes more."""
+    return Spread.of([our - their for our, their in zip(ours, theirs, strict=True)])
 
 
 def verdict(ratio: Spread, limit: float, *, at_least: bool = False) -> str:

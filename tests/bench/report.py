@@ -14,7 +14,7 @@ from rich.table import Table
 from tests.bench.ladder import PEERS, Results, Verdict, Workload
 from tests.bench.measure import Spread
 
-CALLED = {"cpu": "CPU", "rate": "throughput", "p99": "99th percentile"}
+CALLED = {"cpu": "CPU", "rate": "throughput", "p99": "99th percentile", "added p50": "added to the median"}
 PER_UNIT = {"us": 1e6, "s/GB": 1.0}
 
 
@@ -30,7 +30,7 @@ def show(results: list[Results], rounds: int) -> None:
     table = Table("family", "what was promised", "limit", "measured", "", title="targets")
     for found, verdict in _verdicts(results):
         said = {"pass": "green", "misses": "red"}.get(verdict.said, "yellow")
-        table.add_row(found.family.name, promise(verdict), limit(verdict), spread(verdict.ratio), f"[{said}]{verdict.said}[/]")
+        table.add_row(found.family.name, promise(verdict), limit(verdict), measured(verdict), f"[{said}]{verdict.said}[/]")
     console.print(table)
 
 
@@ -47,7 +47,7 @@ def markdown(results: list[Results], rounds: int) -> str:
     lines += [f"| {family} | {workload} | {rung} | {cpu} | {ratio} |" for family, workload, rung, cpu, _, ratio in rows(results) if cpu != "-"]
     lines += ["", "| target | limit | measured | |", "|---|---|---|---|"]
     for found, verdict in _verdicts(results):
-        lines.append(f"| {found.family.name}: {promise(verdict)} | {limit(verdict)} | {spread(verdict.ratio)} | {verdict.said} |")
+        lines.append(f"| {found.family.name}: {promise(verdict)} | {limit(verdict)} | {measured(verdict)} | {verdict.said} |")
     return "\n".join(lines) + "\n"
 
 
@@ -71,11 +71,16 @@ def rows(results: list[Results]) -> Iterator[tuple[str, ...]]:
 def promise(verdict: Verdict) -> str:
     target = verdict.target
     theirs = target.theirs[0] if target.theirs[1] == target.workload else " ".join(target.theirs)
-    return f"{target.workload}, {target.ours}: {CALLED[target.what]} to {theirs}"
+    return f"{target.workload}, {target.ours}: {CALLED[target.what]} {'of' if target.what == 'added p50' else 'to'} {theirs}"
 
 
 def limit(verdict: Verdict) -> str:
-    return f"{'>=' if verdict.target.is_floor else '<='} {verdict.target.limit:g}"
+    value = f"{verdict.target.limit * 1e3:g} ms" if verdict.target.what == "added p50" else f"{verdict.target.limit:g}"
+    return f"{'>=' if verdict.target.is_floor else '<='} {value}"
+
+
+def measured(verdict: Verdict) -> str:
+    return f"{spread(verdict.ratio, 1e3)} ms" if verdict.target.what == "added p50" else spread(verdict.ratio)
 
 
 def spread(value: Spread, factor: float = 1.0) -> str:
@@ -101,7 +106,7 @@ def _to_peer(found: Results, workload: Workload, rung: str) -> Spread | None:
 
 
 def _place(rung: str) -> tuple[bool, int, str]:
-    order = ("direct", "relay", "parse", "route", "chain")
+    order = ("direct", "relay", "parse", "others", "route", "chain")
     return rung in PEERS, order.index(rung) if rung in order else 0, rung
 
 

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from tests.bench import report
 from tests.bench.ladder import Rung, Target, Workload, climb
-from tests.bench.measure import Done, Sample, Spread, ratios, verdict
+from tests.bench.measure import Done, Sample, Spread, differences, ratios, verdict
 
 
 class Fake:
@@ -32,6 +32,13 @@ def measured(*costs: float):
 
 def test_ratios_are_taken_within_a_round() -> None:
     assert ratios([1.0, 4.0, 9.0], [2.0, 4.0, 6.0]) == Spread(1.0, 0.5, 1.5)
+
+
+def test_what_is_added_is_told_in_milliseconds() -> None:
+    assert differences([3.0, 5.0, 4.0], [1.0, 2.0, 3.0]) == Spread(2.0, 1.0, 3.0)
+    found = report.Verdict(Target("GET", "route", ("direct", "GET"), 0.15e-3, "added p50"), Spread(0.1e-3, 0.05e-3, 0.2e-3), "not separated")
+    assert report.promise(found) == "GET, route: added to the median of direct"
+    assert (report.limit(found), report.measured(found)) == ("<= 0.15 ms", "0.1 (0.05 to 0.2) ms")
 
 
 def test_a_verdict_needs_the_whole_range_on_one_side() -> None:

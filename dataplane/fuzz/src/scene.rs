@@ -1,6 +1,6 @@
 //! A configuration with a listener of each family, as it would come over xDS, and rules that some requests meet.
 
-use config::proto::midstream::kafka::v1::{KafkaCluster, KafkaProxy};
+use config::proto::midstream::kafka::v1::{KafkaCluster, KafkaProxy, KafkaVirtualCluster};
 use config::proto::midstream::policy::v1::{AccessPolicy, Class, Fault, Match, RateLimit, Rule, rule::Effect};
 use config::proto::midstream::redis::v1::{RedisCluster, RedisProxy};
 use config::proto::midstream::sql::v1::{BucketRun, Database, Engine, Hash, KeyType, Pool, Shard, Sharding, SqlProxy, Table, table::Placement};
@@ -33,6 +33,15 @@ fn raws() -> Vec<Raw> {
     let cache = RedisCluster { name: "cache".into(), cluster: "redis/cache".into(), ..RedisCluster::default() };
     let events = KafkaCluster { name: "events".into(), cluster: "kafka/events".into(), ..KafkaCluster::default() };
     let kafka = KafkaProxy { backend: "events".into(), broker_port_first: 9100, broker_port_last: 9109, ..KafkaProxy::default() };
+    let tenant = KafkaVirtualCluster {
+        name: "tenant".into(),
+        cluster: "events".into(),
+        prefix: "t-".into(),
+        cluster_id: "virtual".into(),
+        topics: [("orders".to_string(), "legacy".to_string())].into(),
+        ..KafkaVirtualCluster::default()
+    };
+    let virtually = KafkaProxy { virtual_cluster: "tenant".into(), broker_port_first: 9200, broker_port_last: 9209, ..kafka.clone() };
     let postgres = SqlProxy { engine: Engine::Postgres as i32, database: "shop".into(), ..SqlProxy::default() };
     let mut raws = vec![
         raw(types::ENDPOINTS, "redis/cache", &endpoints("redis/cache", 7001)),
@@ -41,6 +50,8 @@ fn raws() -> Vec<Raw> {
         raw(types::ENDPOINTS, "kafka/events", &endpoints("kafka/events", 19092)),
         raw(types::KAFKA_CLUSTER, "events", &events),
         listener("kafka", 9092, types::KAFKA_PROXY, &kafka),
+        raw(types::KAFKA_VIRTUAL_CLUSTER, "tenant", &tenant),
+        listener("kafka_virtual", 9192, types::KAFKA_PROXY, &virtually),
         raw(types::ENDPOINTS, "sql/s0", &endpoints("sql/s0", 5441)),
         raw(types::ENDPOINTS, "sql/s1", &endpoints("sql/s1", 5442)),
         raw(types::DATABASE, "shop", &database()),

@@ -9,7 +9,7 @@ use crate::tables::interest;
 use crate::walk::Malformed;
 use hashbrown::HashMap;
 use std::sync::Arc;
-use wire::{Cursor, Key};
+use wire::{Cursor, Key, Nanos, SECONDS};
 
 /// Metadata.
 pub const METADATA: i16 = 3;
@@ -24,13 +24,25 @@ const MAX_TOPICS: usize = 200_000;
 /// The largest Metadata response that is passed on to the other workers; they ask for themselves otherwise.
 const MAX_MAIL: usize = 256 * 1024;
 
+/// ApiVersions responses remembered per cluster, of half a KiB each. Beyond it all are forgotten.
+const MAX_VERSIONS: usize = 1024;
+
+/// How long what a broker has told of its versions and features is taken for true.
+const VERSIONS_AGE: Nanos = 60 * SECONDS;
+
 /// A topic's id.
 pub type TopicId = [u8; 16];
+
+/// A broker's host and port.
+pub type Place = (Arc<str>, u16);
+
+/// An answer, and when it came.
+type Told = (Nanos, Box<[u8]>);
 
 /// One cluster as one worker knows it.
 #[derive(Default)]
 pub struct Directory {
-    brokers: HashMap<i32, (Arc<str>, u16)>,
+    brokers: HashMap<i32, Place>,
     topics: HashMap<TopicId, Arc<str>>,
     /// The connection of our own question, while one is under way.
     pub asking: Option<Key>,
@@ -38,11 +50,13 @@ pub struct Directory {
     pub login: Option<Login>,
     /// Ids that the next question is about.
     wanted: Vec<TopicId>,
+    /// ApiVersions responses by address and version, and when they came.
+    versions: HashMap<(Place, i16), Told>,
 }
 
 impl Directory {
     /// A broker's address.
-    pub fn broker(&self, node: i32) -> Option<&(Arc<str>, u16)> {
+    pub fn broker(&self, node: i32) -> Option<&Place> {
         self.brokers.get(&node)
     }
 
@@ -65,6 +79,29 @@ impl Directory {
     pub fn forget_all(&mut self) {
         self.brokers.clear();
         self.topics.clear();
+        self.versions.clear();
+    }
+
+    /// What the broker at `place` has lately answered to ApiVersions of this version.
+    pub fn versions(&self, place: &Place, version: i16, now: Nanos) -> Option<&[u8]> {
+        let (since, body) = self.versions.get(&(place.clone(), version))?;
+        (now.saturating_sub(*since) < VERSIONS_AGE).then_some(body)
+    }
+
+    /// Remembers such an answer, unless it is an error.
+    pub fn note_versions(&mut self, place: Place, version: i16, now: Nanos, body: &[u8]) {
+        if !body.starts_with(&[0, 0]) {
+            return;
+        }
+        if self.versions.len() >= MAX_VERSIONS {
+            self.versions.clear();
+        }
+        self.versions.insert((place, version), (now, body.into()));
+    }
+
+    /// The broker at `place` has closed a connection: when it is back, it may be another release.
+    pub fn forget_versions(&mut self, place: &Place) {
+        self.versions.retain(|(known, _), _| known != place);
     }
 
     /// The topic with this id.

@@ -1,6 +1,6 @@
 //! The family on one worker: all its sessions, and its own questions to the clusters.
 
-use crate::auth::{Auth, SessionAuth};
+use crate::auth::{Auth, SessionAuth, TIMER_LOGIN};
 use crate::conf::{KafkaConf, Listener};
 use crate::directory;
 use crate::filtered::TIMER_PARK;
@@ -60,26 +60,33 @@ impl Kafka {
             }
             Auth::Certificate | Auth::Trust => Some(SessionAuth::open()),
         };
+        let login_timeout = match &listener.auth {
+            Auth::Sasl(server) => Some(server.login_timeout),
+            _ => None,
+        };
         let host = listener.advertised.clone().unwrap_or_else(|| local.into());
         let named = peer.and_then(|peer| peer.server_name.as_ref()).and_then(|name| listener.places.node_of(name));
         let node = named.or_else(|| facet.checked_sub(1).and_then(|node| i32::try_from(node).ok()));
         let mut session = Session::new(key, listener, node, host, identity);
         session.auth = auth.map(Box::new);
-        session.repause(io);
         session.tried = (io.random() % 1024) as usize;
+        if let Some(timeout) = login_timeout {
+            session.link = Link::Idle;
+            io.arm(key, TIMER_LOGIN, io.now().saturating_add(timeout));
+        }
+        session.repause(io);
         self.sessions.insert(key, session);
-        self.locate(io, key);
+        if login_timeout.is_none() {
+            self.locate(io, key);
+        }
     }
 
     /// Dials the session's broker, or asks where it is.
     fn locate(&mut self, io: &mut dyn Io, client: Key) {
         let Some(session) = self.sessions.get_mut(client) else { return };
         let backend = Arc::clone(&session.listener.backend);
-        let place = match session.node {
-            None => backend.bootstrap.get(session.tried % backend.bootstrap.len().max(1)).cloned(),
-            Some(node) => self.shared.directory(&backend.name).broker(node).cloned(),
-        };
-        let Some((host, port)) = place else {
+        session.link = Link::Locating;
+        let Some((host, port)) = session.place(&mut self.shared) else {
             self.shared.ask(io, &backend);
             return self.note_ask(&backend.name);
         };
@@ -203,6 +210,9 @@ impl Kafka {
             self.shared.backend(&backend.name).error(kind(why));
         }
         if was_up {
+            if let Some(place) = session.place(&mut self.shared) {
+                self.shared.directory(&backend.name).forget_versions(&place);
+            }
             session.login_broke(io, &mut self.shared);
             return self.drop_session(io, client, Close::Flush);
         }
@@ -233,6 +243,11 @@ impl Kafka {
                 if let Some(session) = self.sessions.get_mut(key) {
                     session.resume(io);
                 }
+            }
+            Event::Timer(TIMER_LOGIN) => {
+                let Some(session) = self.sessions.get(key).filter(|session| session.auth.as_ref().is_some_and(|auth| !auth.is_open)) else { return };
+                self.shared.meters(&session.listener.name).error("login_timeout");
+                self.drop_session(io, key, Close::Flush);
             }
             Event::Timer(TIMER_LEAVE) if self.sessions.get(key).is_none_or(|session| session.response.is_none()) => {
                 self.drop_session(io, key, Close::Flush);
@@ -306,7 +321,11 @@ impl Protocol for Kafka {
             Side::Client => session.requests(io, &mut self.shared, bytes),
             Side::Server => session.responses(io, &mut self.shared, bytes),
         }?;
+        let is_wanted = session.link == Link::Wanted;
         self.note_ask(&backend);
+        if is_wanted {
+            self.locate(io, client);
+        }
         self.settle(io, client);
         Ok(used)
     }

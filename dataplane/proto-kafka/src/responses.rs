@@ -178,7 +178,10 @@ impl Session {
         let head = header(pending, frame)?.ok_or(Malformed("is shorter than its header"))?;
         let body = &frame[head..];
         let edited = match api.map(|api| api.key) {
-            Some(API_VERSIONS) => versions::clamp(version, body, self.listener.virtual_cluster.as_deref())?,
+            Some(API_VERSIONS) => {
+                self.note_versions(io, shared, version, body);
+                versions::clamp(version, body, self.listener.virtual_cluster.as_deref())?
+            }
             key => self.edited_body(io, shared, key.unwrap_or(-1), version, shape, body, masks.as_deref())?,
         };
         let edited = match &looked {

@@ -1,9 +1,10 @@
 //! One client and the one broker connection that is its own.
 //!
 //! ```text
-//!  Locating --address known--> Dialing --up--> Up --closed by either side--> gone
-//!     | (broker ports only)       | refused: the next bootstrap broker, else gone
+//!  Idle --needed--> Wanted --> Locating --address known--> Dialing --up--> Up --closed by either side--> gone
+//!  (SASL ends here)               | (broker ports only)       | refused: the next bootstrap broker, else gone
 //! ```
+//! A client that has to prove to us who it is begins at Idle and gets a broker connection when it needs one; all others begin at Locating.
 //! Kafka answers in order on a connection, and SASL makes a connection its user's, so nothing is pooled and nothing is shared. What each
 //! response is (API, version, masks) stands in the ring, oldest in front; a request that we answer ourselves has its place there too.
 
@@ -27,6 +28,10 @@ pub const MAX_IN_FLIGHT: usize = 1024;
 /// Where a session stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Link {
+    /// The client has yet to prove who it is, and has not asked what only the broker can answer.
+    Idle,
+    /// The broker is to be located now.
+    Wanted,
     /// The broker's address is being asked for.
     Locating,
     /// The broker connection comes up.
@@ -199,7 +204,7 @@ impl Session {
 
     /// Whether the client is read.
     pub fn repause(&self, io: &mut dyn Io) {
-        io.pause(self.client, self.is_full || self.is_waiting || self.link != Link::Up);
+        io.pause(self.client, self.is_full || self.is_waiting || !matches!(self.link, Link::Idle | Link::Up));
     }
 
     /// The request in front is looked at again.

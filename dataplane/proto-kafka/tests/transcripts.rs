@@ -66,6 +66,7 @@ fn server() -> SaslServer {
         users: users.into_iter().collect(),
         tokens: None,
         lifetime: None,
+        login_timeout: 30 * SECONDS,
         salts: Entropy::from_seed([8; 32]),
     }
 }

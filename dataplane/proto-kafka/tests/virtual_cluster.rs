@@ -117,6 +117,22 @@ fn requests_name_physical_things_only() {
     assert!(renamed > 300 && refused < 40, "{renamed} {refused}");
 }
 
+/// Brokers refuse these, and a tenant must not get the prefix alone for one.
+#[test]
+fn what_is_no_name_stays_none() {
+    let cluster = cluster(&[]);
+    let sent = |api: &str, none: &[u8]| {
+        let message = messages(false).into_iter().find(|message| message.api.name == api && !names(message, &message.body).is_empty()).unwrap();
+        let body = with_names(&message, |_, _| none.to_vec());
+        let body = request(&cluster, message.api, message.version, &body).unwrap().body;
+        names(&message, &body).into_iter().map(|(_, name)| name).next().unwrap()
+    };
+    for (api, none) in [("CreateTopics", ".."), ("CreateTopics", ""), ("Metadata", "."), ("JoinGroup", ""), ("InitProducerId", "")] {
+        assert_eq!(sent(api, none.as_bytes()), none.as_bytes(), "{api}");
+    }
+    assert_eq!(sent("OffsetDelete", b""), PREFIX.as_bytes());
+}
+
 #[test]
 fn responses_come_back_under_the_clients_names() {
     let cluster = cluster(&[]);

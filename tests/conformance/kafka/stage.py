@@ -10,7 +10,7 @@ from mesh_core.lab import Kafka, ports
 from tests.integration.process import Sidecar
 
 from ..suite import HOST
-from .modes import NODES, PHYSICAL_HOST, Mode
+from .modes import FOREIGN_TOPIC, NODES, PHYSICAL_HOST, Mode
 from .scene import At
 from .sniffer import Sniffer
 
@@ -35,6 +35,8 @@ def mesh(mode: Mode, brokers: int, folder: Path) -> Iterator[At]:
     held = ports.free_range(2 * (1 + NODES))
     own, told = held[: 1 + NODES], held[1 + NODES :]
     with Kafka(brokers, settings=SETTINGS, host=PHYSICAL_HOST) as cluster:
+        if mode.forbidden:
+            cluster.create_topic(FOREIGN_TOPIC, 1)
         sidecar = Sidecar(mode.written(cluster.bootstrap(), own[0], told[1]), folder / "sidecar", workers=2)
         with Sniffer(dict(zip(told, own, strict=True)), mode.secrets) as sniffer:
             sidecar.start()

@@ -37,24 +37,26 @@ ISSUES = Issuer()
 @dataclass
 class Guarded(Mesh):
     short: int
+    hasty: int
 
 
 @pytest.fixture(scope="module")
 def guarded(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """A listener `events` that lets in ann, bob and whom tokens name, before a broker that asks nobody; and beside it, from the sixth port on,
-    `short`, with less mechanisms and short sessions."""
+    `short`, with less mechanisms and short sessions, and `hasty`, which does not wait for a proof."""
     folder = tmp_path_factory.mktemp("guarded")
     keys = ISSUES.write_keys(folder / "keys.json")
-    port, short = (ports.free_range(1 + BROKER_PORTS)[0] for _ in range(2))
+    port, short, hasty = (ports.free_range(1 + BROKER_PORTS)[0] for _ in range(3))
     tokens = f'tokens: {{keysFrom: {{file: {keys}}}, issuer: "{ISSUER}", audiences: [{AUDIENCE}], claims: {{scope: write}}, leeway: 1s}}'
     users = "auth: sasl, users: [{name: ann, passwordFrom: {env: ANN_PASSWORD}}, {name: bob, passwordFrom: {env: BOB_PASSWORD}}]"
     brokers = kafka.bootstrap()
     all_objects = objects(brokers, port, listener=f"{users}, sasl: {{{tokens}}}") + RULES + "---"
     few = f"{users}, sasl: {{{tokens}, mechanisms: [scram-sha-512, oauthbearer], sessionLifetime: 1500ms}}"
-    all_objects += objects(brokers, short, listener=few, name="short")
+    all_objects += objects(brokers, short, listener=few, name="short") + "---"
+    all_objects += objects(brokers, hasty, listener=f"{users}, sasl: {{loginTimeout: 1s}}", name="hasty")
     sidecar = Sidecar(all_objects, folder, env=USERS)
     sidecar.start()
-    yield Guarded(sidecar, port, all_objects, short)
+    yield Guarded(sidecar, port, all_objects, short, hasty)
     sidecar.stop()
 
 
@@ -222,3 +224,11 @@ def test_a_session_ends_unless_its_client_proves_itself_again(kafka: Kafka, guar
         assert client.send(handshake("OAUTHBEARER"), authenticate(bearer(ISSUES.token(lifetime_s=100)))).error() == 0
         error, _, _, lifetime = client.outcome() or (1, "", b"", 0)
         assert error == 0 and 0 < lifetime <= 100_000
+
+
+def test_who_proves_nothing_in_time_is_closed_and_has_no_broker_connection(guarded: Guarded) -> None:
+    with Connection(guarded.hasty) as silent, Connection(guarded.hasty) as begun:
+        assert begun.send(handshake("PLAIN")).error() == 0
+        assert guarded.sidecar.metric("midstream_pool_connections", backend="hasty") == 0
+        assert silent.answer() is None and begun.answer() is None
+    assert guarded.sidecar.metric("midstream_errors_total", listener="hasty", kind="login_timeout") == 2

@@ -7,7 +7,11 @@ use identity::scram::{self, Hash, Keys};
 use identity::token::Rules;
 use identity::{Entropy, TokenKeys};
 use std::sync::Arc;
-use wire::{MILLIS, Nanos};
+use wire::{MILLIS, Nanos, SECONDS};
+
+/// How long a client may take to prove who it is, unless a listener says otherwise: a few round trips across the world, and what the
+/// sidecar itself needs to reach a broker and to log in there.
+const LOGIN_TIMEOUT: Nanos = 30 * SECONDS;
 
 /// A SASL mechanism.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +83,8 @@ pub struct SaslServer {
     pub tokens: Option<Rules>,
     /// A session ends after this time at the latest.
     pub lifetime: Option<Nanos>,
+    /// Whoever has not proven who it is after this time is closed.
+    pub login_timeout: Nanos,
     /// What salts are made of, so that a user who does not exist has one salt, as one who does.
     pub salts: Entropy,
 }
@@ -133,7 +139,8 @@ fn sasl(context: &Context<'_>, given: &proto::KafkaAuthentication) -> Result<Sas
     let salts = Entropy::from_system();
     let users = users(context, given, &mechanisms, &salts)?;
     let lifetime = (given.session_lifetime_ms > 0).then(|| given.session_lifetime_ms.saturating_mul(MILLIS));
-    Ok(SaslServer { mechanisms, users, tokens, lifetime, salts })
+    let login_timeout = if given.login_timeout_ms > 0 { given.login_timeout_ms.saturating_mul(MILLIS) } else { LOGIN_TIMEOUT };
+    Ok(SaslServer { mechanisms, users, tokens, lifetime, login_timeout, salts })
 }
 
 /// Keys are made here, so that a login costs the same whether its user exists or not.

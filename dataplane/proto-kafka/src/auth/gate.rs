@@ -8,7 +8,7 @@ use crate::edit::Mark;
 use crate::filtered::Request;
 use crate::frame::{API_VERSIONS, RequestHead, SASL_AUTHENTICATE, SASL_HANDSHAKE};
 use crate::requests::{Began, pending};
-use crate::session::{Pending, Session};
+use crate::session::{Link, Pending, Session};
 use crate::shared::Shared;
 use crate::tables::interest;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Session {
         }
         match head.key {
             SASL_HANDSHAKE | SASL_AUTHENTICATE => Ok(None),
-            API_VERSIONS if !auth.is_open => Ok(None),
+            API_VERSIONS if !auth.is_open => self.versions_early(io, shared, head, bytes),
             key if !auth.is_open => {
                 let what = format!("API {key} comes before the client has proven who it is; ApiVersions, SaslHandshake and SaslAuthenticate may");
                 Err(self.fault(shared, "unauthenticated", Fault::client("Kafka request", what)))
@@ -221,9 +221,12 @@ impl Session {
             None => self.welcome(io, shared, pending, &proven),
             Some(who) => {
                 auth.held = Some((pending, proven));
-                self.log_in(io, shared, who);
+                if self.link == Link::Up {
+                    self.log_in(io, shared, who);
+                }
             }
         }
+        self.want_server(io);
     }
 
     /// Answers a client that has proven who it is.

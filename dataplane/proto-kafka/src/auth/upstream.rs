@@ -10,11 +10,12 @@ use std::sync::Arc;
 use wire::{Io, Nanos};
 
 impl Session {
-    /// The broker is reached: who need not prove who it is, waits for our login alone.
+    /// The broker is reached: who has proven who it is, or need not, waits for our login alone.
     pub(crate) fn server_up(&mut self, io: &mut dyn Io, shared: &mut Shared) {
-        let is_open = self.auth.as_ref().is_some_and(|auth| auth.is_open);
-        if let Some(who) = self.listener.backend.credential(&self.identity).filter(|_| is_open) {
-            self.log_in(io, shared, who);
+        let is_known = self.auth.as_ref().is_some_and(|auth| auth.is_open || auth.held.is_some());
+        match self.listener.backend.credential(&self.identity).filter(|_| is_known) {
+            Some(who) => self.log_in(io, shared, who),
+            None => self.resume(io),
         }
     }
 

@@ -7,11 +7,15 @@ use crate::table::Api;
 use crate::tables::interest;
 use crate::walk::{Malformed, Part};
 
+const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
 const ALTER_CONFIGS: i16 = 33;
 const ELECT_LEADERS: i16 = 43;
 const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
+
+/// Who wants a group with a name: JoinGroup to SyncGroup; heartbeats and descriptions of the newer kinds of groups, ShareFetch and ShareAcknowledge.
+const NEED_GROUP: [i16; 12] = [11, 12, 13, 14, 68, 69, 76, 77, 78, 79, 88, 89];
 
 /// CLUSTER_AUTHORIZATION_FAILED.
 pub const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
@@ -113,6 +117,18 @@ impl VirtualCluster {
     }
 }
 
+/// Whether a text is no name at all: brokers refuse it, and behind the prefix it would be one. So it stays what it is. (Produce and Fetch
+/// name topics that exist, and such a one cannot; a cursor may be before all names. Offsets may be kept under an empty group, so each
+/// tenant has one there.)
+pub fn is_no_name(key: i16, mark: &Mark, body: &[u8]) -> bool {
+    match mark.interest {
+        interest::TOPIC => !matches!(key, PRODUCE | FETCH | DESCRIBE_TOPIC_PARTITIONS) && matches!(mark.text(body), b"" | b"." | b".."),
+        interest::GROUP => NEED_GROUP.contains(&key) && mark.text(body).is_empty(),
+        interest::TRANSACTIONAL_ID => key != PRODUCE && mark.text(body).is_empty(),
+        _ => false,
+    }
+}
+
 /// A list of all topics begins with the tenant's first: brokers list them in the order of their names.
 fn first_page(cluster: &VirtualCluster, body: &[u8]) -> Option<Splice> {
     let [1, _, _, _, _, 0xff, ..] = body else { return None };
@@ -136,6 +152,7 @@ impl Pass<'_> {
     fn field(&mut self, mark: &Mark, next: Option<&Mark>) -> Result<(), Refusal> {
         let cluster = self.cluster;
         match mark.interest {
+            _ if is_no_name(self.key, mark, self.body) => Ok(()),
             interest::TOPIC => self.name(mark, &cluster.topics),
             interest::GROUP => self.name(mark, &cluster.groups),
             interest::TRANSACTIONAL_ID => self.name(mark, &cluster.transactions),

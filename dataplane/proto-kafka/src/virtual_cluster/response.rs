@@ -1,5 +1,6 @@
 //! A held response under the client's names; what is another tenant's is left out of its lists.
 
+use super::request::is_no_name;
 use super::{Asked, MAX_TOPIC, VirtualCluster, acls, consumer, pattern, text};
 use crate::codec;
 use crate::edit::{Mark, Splice, apply, marks};
@@ -123,6 +124,7 @@ impl Pass<'_> {
         }
         let (cluster, text) = (self.cluster, mark.text(self.body));
         match mark.interest {
+            _ if is_no_name(self.key, mark, self.body) => Ok(()),
             interest::TOPIC => {
                 self.is_too_long = text.len() > MAX_TOPIC;
                 self.put(mark, cluster.topics.client(text))

@@ -7,6 +7,7 @@ import time
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import IncompatibleBrokerVersion
 from kafka.structs import OffsetAndMetadata
 
 SECONDS = 30
@@ -100,10 +101,12 @@ def administration(bootstrap: str, replicas: int) -> None:
     print("settings", sorted((name, entry["value"]) for name, entry in described["topic"]["kp-made"].items()))
     broker = client.describe_configs([ConfigResource(ConfigResourceType.BROKER, "1")], include_synonyms=True, config_filter="all")["broker"]["1"]
     print("listeners", broker["listeners"]["value"])
-    quorum = client.describe_metadata_quorum()
-    print(
-        "quorum", len(quorum["topics"][0]["partitions"][0]["current_voters"]), [(node["node_id"], len(node["listeners"])) for node in quorum["nodes"]]
-    )
+    try:
+        quorum = client.describe_metadata_quorum()
+        voters = quorum["topics"][0]["partitions"][0]["current_voters"]
+        print("quorum", len(voters), [(node["node_id"], len(node["listeners"])) for node in quorum["nodes"]])
+    except IncompatibleBrokerVersion:
+        print("quorum not offered")
     print("dirs", sorted({directory["error_code"] for one in client.describe_log_dirs() for directory in one.get("log_dirs", [one])}))
     print("features", sorted((name, told.get("finalized")) for name, told in client.describe_features().items()))
     print("resources", sorted(client.list_config_resources().get("broker", [])))

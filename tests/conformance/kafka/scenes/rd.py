@@ -211,8 +211,14 @@ def access_rules(at: At) -> Iterator[str]:
     yield f"created: {[state for _, state in _done(admin.create_acls([rule]))]}"
     wanted = AclBindingFilter(ResourceType.TOPIC, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
     yield f"described: {sorted(map(str, admin.describe_acls(wanted).result(DEADLINE_S)))}"
-    for future in admin.delete_acls([wanted]).values():
-        yield f"deleted: {sorted(map(str, future.result(DEADLINE_S)))}"
+    by_name = AclBindingFilter(ResourceType.TOPIC, "rd-acl", ResourcePatternType.PREFIXED, None, None, AclOperation.ANY, AclPermissionType.ANY)
+    for what in (wanted, by_name):
+        for future in admin.delete_acls([what]).values():
+            try:
+                yield f"deleted: {sorted(map(str, future.result(DEADLINE_S)))}"
+            except KafkaException as error:
+                yield f"not deleted: {error.args[0].name()}"
+    yield f"left: {admin.describe_acls(wanted).result(DEADLINE_S)}"
 
 
 def scenes() -> Iterator[tuple[str, Scene]]:
