@@ -41,7 +41,7 @@ async def test_values_are_sealed_under_the_physical_names_too(kafka: Kafka, rule
     topics = {"sealed": "physical-one.sealed", "sealed-alias": "legacy-sealed"}
     for topic, physical in topics.items():
         kafka.create_topic(physical, partitions=1)
-        assert outcome(one.bootstrap, topic, [GOOD, {"value": None, "key": b"gone"}], **{"enable.idempotence": True}) == [0, 0]
+        assert outcome(one.bootstrap, topic, [GOOD, {"value": None, "key": b"gone"}], **{"compression.type": "gzip"}) == [0, 0]
         assert read(one.bootstrap, topic) == {0: VALUE, 1: None}
         assert await read_aio(one.bootstrap, topic, "aio") == {0: VALUE, 1: None}
         stored = read(kafka.bootstrap()[0], physical)
