@@ -35,7 +35,7 @@ def register(kinds: Kinds) -> None:
     fields = frozenset({"auth", "users", "sasl", "tls", "broker_ports", "broker_hosts", "advertised_host", "advertised_port"})
     virtual.register(kinds)
     also = (virtual.KIND,)
-    kinds.add_protocol(Protocol("kafka", "KafkaCluster", fields, compile_filter, check_listener, also=also, auths=sasl.AUTHS))
+    kinds.add_protocol(Protocol("kafka", "KafkaCluster", fields, compile_filter, check_listener, also=also, auths=sasl.AUTHS, throttles=True))
 
 
 def check_listener(listener: Authored, world: World) -> Iterable[Problem]:

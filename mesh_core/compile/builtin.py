@@ -4,7 +4,7 @@ from mesh_core.compile import tcp
 from mesh_core.compile.listener import compile_listener
 from mesh_core.compile.policy import compile_access_policy, compile_fault, compile_rate_limit, compile_tap
 from mesh_core.compile.secrets import compile_secret
-from mesh_core.model.builtin import check_listener, check_listeners, no_check
+from mesh_core.model.builtin import check_listener, check_listeners, check_rate_limit, no_check
 from mesh_core.model.kinds import Kind, Kinds
 from mesh_core.model.listener import ListenerSpec
 from mesh_core.model.policy import AccessPolicySpec, FaultSpec, RateLimitSpec, TapSpec
@@ -16,7 +16,7 @@ def kinds() -> Kinds:
     result = Kinds()
     result.add(Kind("Listener", ListenerSpec, check_listener(result), compile_listener(result)))
     result.add(Kind("AccessPolicy", AccessPolicySpec, check_listeners, compile_access_policy))
-    result.add(Kind("RateLimit", RateLimitSpec, check_listeners, compile_rate_limit))
+    result.add(Kind("RateLimit", RateLimitSpec, check_rate_limit(result), compile_rate_limit))
     result.add(Kind("Fault", FaultSpec, check_listeners, compile_fault))
     result.add(Kind("Tap", TapSpec, check_listeners, compile_tap))
     result.add(Kind("Secret", SecretSpec, no_check, compile_secret))

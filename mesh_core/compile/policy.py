@@ -23,10 +23,12 @@ def compile_rate_limit(limit: Authored, world: World) -> Iterable[Compiled]:
     spec = limit.spec
     result = _new("RateLimit", limit)
     _set_match(result.match, spec.match)
-    result.requests = spec.limit.requests
+    result.requests = spec.limit.requests or 0
+    result.bytes = spec.limit.bytes or 0
     result.period_ms = parse_duration_ms(spec.limit.per)
     result.burst = spec.limit.burst
     result.each = spec.limit.each.upper()
+    result.over = "THROTTLE" if spec.limit.throttles else "REFUSE"
     return [_compiled(limit, result)]
 
 

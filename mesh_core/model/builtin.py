@@ -59,6 +59,22 @@ def check_listeners(rule: Authored, world: World) -> Iterator[Problem]:
             yield from reference(rule, f"spec.listeners[{index}]", "Listener", name, world)
 
 
+def check_rate_limit(kinds: Kinds):
+    """The check of RateLimit objects: some protocols can throttle."""
+
+    def check(limit: Authored, world: World) -> Iterator[Problem]:
+        yield from check_listeners(limit, world)
+        for index, named in enumerate(limit.spec.listeners if limit.spec.limit.throttles else []):
+            listeners = [listener for listener in world.all("Listener") if named in (ALL_LISTENERS, listener.name)]
+            protocols = {listener.name: kinds.protocols.get(listener.spec.protocol) for listener in listeners}
+            for name, protocol in protocols.items():
+                if protocol is not None and not protocol.throttles:
+                    reason = f"Listener {name} speaks {protocol.name}, which has nothing to throttle clients with, and no limits of bytes"
+                    yield limit.problem(f"spec.listeners[{index}]", reason, "limit requests with over: refuse, or name other listeners")
+
+    return check
+
+
 def no_check(found: Authored, world: World) -> Iterator[Problem]:
     yield from ()
 

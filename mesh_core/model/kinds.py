@@ -86,6 +86,7 @@ class Protocol:
     check: Callable[[Authored, World], Iterable[Problem]] = lambda listener, world: ()
     also: tuple[str, ...] = ()  # further kinds that a backend may be
     auths: frozenset[str] = frozenset()  # what `auth` may be
+    throttles: bool = False  # RateLimits that throttle are taken
 
 
 class Kinds:

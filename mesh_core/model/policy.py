@@ -41,16 +41,29 @@ class AccessPolicySpec(Spec):
 
 
 class Limit(Spec):
-    requests: Annotated[int, Field(ge=1)]
+    requests: Annotated[int, Field(ge=1)] | None = None
+    bytes: Annotated[int, Field(ge=1)] | None = None  # of Kafka's messages; they throttle always
     per: Duration = "1s"
     burst: Annotated[int, Field(ge=0)] = 0
-    each: Literal["process", "identity"] = "process"  # whose the tokens are
+    each: Literal["process", "identity", "client", "resource"] = "process"  # whose the tokens are; the last two where it throttles
+    over: Literal["refuse", "throttle"] | None = None  # what becomes of what goes over; by default requests are refused
 
     @model_validator(mode="after")
     def _period(self) -> "Limit":
         if parse_duration_ms(self.per) == 0:
             raise ValueError("a limit per 0s allows nothing that can be measured")
+        if (self.requests is None) == (self.bytes is None):
+            raise ValueError("a limit is of requests or of bytes; give one of the two")
+        if self.bytes is not None and self.over == "refuse":
+            raise ValueError("bytes are charged when they have passed, so they can't be refused; write over: throttle, or leave it out")
+        if self.each in ("client", "resource") and not self.throttles:
+            raise ValueError(f"each: {self.each} is for limits that throttle; write process or identity, or over: throttle")
         return self
+
+    @property
+    def throttles(self) -> bool:
+        """Whether users wait, and nothing is refused."""
+        return self.bytes is not None or self.over == "throttle"
 
 
 class RateLimitSpec(Spec):

@@ -3,9 +3,10 @@
 use crate::authz::Policy;
 use crate::fault::{Effect, Fault};
 use crate::limit::Limit;
+use crate::quota::Quota;
 use crate::tap::Tap;
 use std::sync::Arc;
-use wire::{Denial, Flow, Nanos, Outcome, Request, Verdict};
+use wire::{Charges, Denial, Flow, Nanos, Outcome, Request, Usage, Verdict};
 
 /// What each request of a flow has to pass.
 #[derive(Clone, Debug)]
@@ -29,12 +30,14 @@ pub struct Chain {
     pub policies: Vec<Arc<Policy>>,
     /// Limits before faults.
     pub counted: Vec<Counted>,
+    /// Limits that are charged afterwards.
+    pub quotas: Vec<Arc<Quota>>,
     pub taps: Vec<Tap>,
 }
 
 impl Chain {
     pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.counted.is_empty() && self.taps.is_empty()
+        self.policies.is_empty() && self.counted.is_empty() && self.quotas.is_empty() && self.taps.is_empty()
     }
 
     fn denies(&self, request: &Request<'_>) -> Option<Denial> {
@@ -95,6 +98,15 @@ impl wire::Chain for Chain {
         }
         let due = flow.counted.iter().filter_map(|index| Some((usize::from(*index), self.counted.get(usize::from(*index))?)));
         self.count(due, request, now, dice)
+    }
+
+    fn charges(&self) -> Charges {
+        let any = |is_by_resource| self.quotas.iter().any(|quota| quota.is_by_resource == is_by_resource);
+        Charges { whole: any(false), resources: any(true) }
+    }
+
+    fn charge(&self, usage: &Usage<'_>, now: Nanos) -> Nanos {
+        self.quotas.iter().map(|quota| quota.charge(usage, now)).max().unwrap_or(0)
     }
 
     fn done(&self, request: &Request<'_>, outcome: &Outcome<'_>) {

@@ -5,6 +5,7 @@ use crate::chain::{Chain, Counted};
 use crate::each::Each;
 use crate::fault::Fault;
 use crate::limit::{Bucket, Limit, Tokens};
+use crate::quota::Quota;
 use crate::tap::{Tap, TapSink};
 use config::proto::midstream::policy::v1 as policy;
 use config::{Entry, Invalid, Refusal, Set};
@@ -49,7 +50,11 @@ impl Filters {
             let policy = targets(&entry.value.listeners).and_then(|()| Policy::new(&entry.name, &entry.value)).map(Arc::new);
             building.add(entry, policy, &entry.value.listeners, |chain, policy| chain.policies.push(policy.clone()));
         }
-        for entry in set.rate_limits.values() {
+        for entry in set.rate_limits.values().filter(|entry| throttles(&entry.value)) {
+            let quota = targets(&entry.value.listeners).and_then(|()| Quota::new(&entry.value, || self.tokens(entry))).map(Arc::new);
+            building.add(entry, quota, &entry.value.listeners, |chain, quota| chain.quotas.push(quota.clone()));
+        }
+        for entry in set.rate_limits.values().filter(|entry| !throttles(&entry.value)) {
             let limit = targets(&entry.value.listeners).and_then(|()| Limit::new(&entry.name, &entry.value, || self.tokens(entry)));
             building.add(entry, limit.map(Arc::new), &entry.value.listeners, |chain, limit| chain.counted.push(Counted::Limit(limit.clone())));
         }
@@ -84,11 +89,11 @@ impl Filters {
         if let Some(tokens) = buckets.get(&identity).and_then(Weak::upgrade) {
             return Ok(tokens);
         }
-        let policy::RateLimit { requests, period_ms, burst, .. } = entry.value;
-        let bucket = Bucket::new(requests, period_ms, burst)?;
+        let policy::RateLimit { requests, bytes, period_ms, burst, .. } = entry.value;
+        let bucket = Bucket::new(requests.max(bytes), period_ms, burst)?;
         let tokens = Arc::new(match entry.value.each() {
             policy::rate_limit::Each::Process => Tokens::All(bucket),
-            policy::rate_limit::Each::Identity => Tokens::Each(Each::new(bucket)),
+            _ => Tokens::Each(Each::new(bucket)),
         });
         buckets.insert(identity, Arc::downgrade(&tokens));
         Ok(tokens)
@@ -115,6 +120,11 @@ impl Building {
         let chains = self.chains.into_iter().filter(|(_, chain)| !chain.is_empty());
         Compiled { chains: chains.map(|(listener, chain)| (listener, Arc::new(chain) as Arc<dyn wire::Chain>)).collect(), refusals: self.refusals }
     }
+}
+
+/// Whether a limit makes its users wait instead of refusing them.
+fn throttles(limit: &policy::RateLimit) -> bool {
+    limit.bytes > 0 || limit.over() == policy::rate_limit::Over::Throttle
 }
 
 fn is_target(listeners: &[String], listener: &str) -> bool {

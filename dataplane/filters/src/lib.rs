@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! AccessPolicy --authz--> denied, once per flow
-//! RateLimit ----limit--+
+//! RateLimit ----limit--+      (of bytes: quota, charged afterwards)
 //! Fault --------fault--+> counted: run for every request of the flow
 //! Tap ----------tap-----> done: one line for every sampled request
 //! ```
@@ -23,6 +23,7 @@ mod each;
 mod fault;
 mod limit;
 mod pattern;
+mod quota;
 mod select;
 mod tap;
 

@@ -15,6 +15,9 @@ use wire::{Denial, DenialKind, MILLIS, Nanos, Request, SECONDS};
 /// An empty bucket must be full again within this: beyond it the words "per period" mean nothing, and the arithmetic stays far from 2^64.
 const MAX_REFILL: Nanos = 366 * 24 * 3600 * SECONDS;
 
+/// What is used beyond a limit is remembered up to this, so that one huge answer does not stop its user for an hour.
+const MAX_DEBT: Nanos = 60 * SECONDS;
+
 /// The tokens of one limit; all times in nanoseconds of one clock for the whole process.
 #[derive(Debug)]
 pub struct Bucket {
@@ -22,6 +25,9 @@ pub struct Bucket {
     full_at: AtomicU64,
     /// How long a token takes to come back.
     interval: Nanos,
+    /// The same as a fraction: `period / requests`, for many tokens at once.
+    period: Nanos,
+    requests: u64,
     /// How far ahead of now `full_at` may be for one more token to be there.
     tolerance: Nanos,
 }
@@ -44,7 +50,7 @@ impl Bucket {
         let burst = if burst == 0 { requests } else { burst };
         let tolerance = (burst - 1).checked_mul(interval).filter(|tolerance| *tolerance <= 2 * MAX_REFILL);
         let tolerance = tolerance.ok_or_else(|| Invalid::new("burst", format!("{burst} would take more than a year to refill; lower it")))?;
-        Ok(Bucket { full_at: AtomicU64::new(0), interval, tolerance })
+        Ok(Bucket { full_at: AtomicU64::new(0), interval, period, requests, tolerance })
     }
 
     /// Takes a token if there is one.
@@ -56,6 +62,16 @@ impl Bucket {
         self.full_at.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
+    /// Takes tokens that need not be there yet; how long until they are.
+    pub fn charge(&self, tokens: u64, now: Nanos) -> Nanos {
+        let burst = now.saturating_add(self.tolerance).saturating_add(self.interval);
+        let most = burst.saturating_add(MAX_DEBT);
+        let takes = Nanos::try_from(u128::from(tokens) * u128::from(self.period) / u128::from(self.requests)).unwrap_or(Nanos::MAX);
+        let after = |full_at: Nanos| full_at.max(now).saturating_add(takes).min(most);
+        let before = self.full_at.fetch_update(Relaxed, Relaxed, |full_at| Some(after(full_at))).unwrap_or(now);
+        after(before).saturating_sub(burst)
+    }
+
     /// Whether nothing of it is taken.
     pub fn is_full(&self, now: Nanos) -> bool {
         self.full_at.load(Relaxed) <= now
@@ -63,7 +79,7 @@ impl Bucket {
 
     /// A full one of the same kind.
     pub fn another(&self) -> Bucket {
-        Bucket { full_at: AtomicU64::new(0), interval: self.interval, tolerance: self.tolerance }
+        Bucket { full_at: AtomicU64::new(0), ..*self }
     }
 
     /// Puts a token back that was taken for a request which another limit then stopped.
@@ -89,6 +105,14 @@ impl Tokens {
         }
     }
 
+    /// [`Bucket::charge`] for one of its users.
+    pub fn charge(&self, owner: &str, tokens: u64, now: Nanos) -> Nanos {
+        match self {
+            Tokens::All(bucket) => bucket.charge(tokens, now),
+            Tokens::Each(each) => each.of(owner, now).charge(tokens, now),
+        }
+    }
+
     fn give_back(&self, identity: &str) {
         match self {
             Tokens::All(bucket) => bucket.give_back(),
@@ -109,6 +133,9 @@ pub struct Limit {
 impl Limit {
     /// Compiles the limit called `name`; `tokens` are asked for only when the rest is well.
     pub fn new(name: &str, limit: &policy::RateLimit, tokens: impl FnOnce() -> Result<Arc<Tokens>, Invalid>) -> Result<Limit, Invalid> {
+        if matches!(limit.each(), policy::rate_limit::Each::Client | policy::rate_limit::Each::Resource) {
+            return Err(Invalid::new("each", "client and resource are for limits that throttle; write process or identity"));
+        }
         let selector = Selector::new(limit.r#match.as_ref())?;
         let each = if limit.each() == policy::rate_limit::Each::Identity { " and identity" } else { "" };
         let rate = format!("{} requests per {} ms{each}", limit.requests, limit.period_ms);
@@ -163,6 +190,16 @@ mod tests {
         assert!(bucket.take(SECONDS) && !bucket.take(SECONDS));
         bucket.give_back();
         assert!(bucket.take(SECONDS) && !bucket.take(SECONDS));
+    }
+
+    #[test]
+    fn what_is_used_beyond_the_limit_is_waited_for() {
+        let bucket = Bucket::new(1_000, 1_000, 500).unwrap();
+        assert_eq!(bucket.charge(500, SECONDS), 0, "a burst is there at once");
+        assert_eq!(bucket.charge(2_000, SECONDS) / MILLIS, 2_000);
+        assert_eq!(bucket.charge(0, 2 * SECONDS) / MILLIS, 1_000, "waiting pays");
+        assert_eq!(bucket.charge(u64::MAX, 2 * SECONDS), MAX_DEBT);
+        assert_eq!(bucket.charge(1, 100 * SECONDS), 0);
     }
 
     #[test]

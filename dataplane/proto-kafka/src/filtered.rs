@@ -5,18 +5,18 @@ use crate::directory::TopicId;
 use crate::edit::{Mark, Splice, apply, marks};
 use crate::frame::RequestHead;
 use crate::looked::{Look, POLICY_VIOLATION};
-use crate::mask::Masks;
+use crate::mask::{Masks, mask};
 use crate::owners::owners;
 use crate::policy::{CLUSTER_AUTHORIZATION_FAILED, Park, Ruling, UNKNOWN_TOPIC_ID, code, is_maskable};
 use crate::refused;
 use crate::requests::{Began, FETCH, PRODUCE, pending};
-use crate::responses::SHARE_FETCH;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
 use crate::virtual_cluster::{self, Refusal, answers, is_streamed, support};
 use crate::walk::{Malformed, Part};
+use crate::way::SHARE_FETCH;
 use std::sync::Arc;
 use wire::{Chain, Fault, Io};
 
@@ -88,6 +88,9 @@ pub(crate) enum Named {
 impl Session {
     pub(crate) fn filtered(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>, chain: Rules<'_>) -> Result<Began, Fault> {
         self.cache.renew(shared.generation);
+        if self.charges().any() {
+            self.meet(request.bytes);
+        }
         let cluster = self.listener.virtual_cluster.as_deref();
         if let Some(cluster) = cluster.filter(|cluster| !support::offers(cluster, request.api.key)) {
             let what = format!("KafkaVirtualCluster/{} has no {}", cluster.name, request.api.name);
@@ -114,7 +117,7 @@ impl Session {
         match self.admit(io, chain, request, &[]) {
             Ruling::Pass => {
                 let began = self.pass(io, shared, request.head, request.api, request.bytes, true);
-                self.tap_last();
+                self.note_last(io, request);
                 Ok(began)
             }
             Ruling::Wait(park, time) => Ok(self.wait(io, park, time)),
@@ -137,9 +140,11 @@ impl Session {
         ruling
     }
 
-    fn tap_last(&mut self) {
+    fn note_last(&mut self, io: &dyn Io, request: &Request<'_>) {
+        let charge = self.charge_request(io, request);
         if let Some(pending) = self.ring.back_mut() {
             pending.tapped = self.decided.take();
+            pending.charge = charge;
         }
     }
 
@@ -307,8 +312,11 @@ impl Session {
         pending.opens_session = opens_session;
         pending.masks = (!masks.is_empty()).then(|| Box::new(masks));
         pending.tapped = self.decided.take();
+        pending.charge = self.charge_request(io, request).and(self.charge_held(io, shared, request.api, false, body, marks));
         if marks.iter().find(|mark| mark.is(interest::ACKS)).is_none_or(|acks| acks.int(body) != 0) {
             self.expect(io, pending);
+        } else {
+            self.pay(io, pending.charge);
         }
         let out = io.out(self.server);
         out.extend_from_slice(&front);
@@ -386,15 +394,4 @@ fn topic_marks<'a>(body: &[u8], marks: &'a [Mark]) -> Vec<&'a Mark> {
 
 fn topic_bytes<'a>(body: &'a [u8], mark: &Mark) -> &'a [u8] {
     if mark.interest == interest::TOPIC_ID { mark.bytes(body) } else { mark.text(body) }
-}
-
-/// A field with a mask in place of its name, as long as it was.
-pub(crate) fn mask(masks: &mut Masks, interest: u8, field: &[u8], compact: bool, code: i16, message: &str) -> Option<Vec<u8>> {
-    let is_id = interest == interest::TOPIC_ID;
-    let real = if is_id { field } else { crate::edit::text(field, compact) };
-    let mask = masks.add(real, is_id, code, message)?;
-    let mut bytes = field.to_vec();
-    let head = bytes.len() - mask.len();
-    bytes[head..].copy_from_slice(&mask);
-    Some(bytes)
 }

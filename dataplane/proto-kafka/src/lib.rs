@@ -33,6 +33,7 @@ mod owners;
 mod policy;
 mod private;
 mod produce;
+mod quota;
 pub mod records;
 mod refused;
 mod relay;
@@ -46,6 +47,7 @@ mod tables;
 mod versions;
 mod virtual_cluster;
 mod walk;
+mod way;
 
 pub use address::Places;
 pub use conf::{Backend, KafkaConf, Listener, compile};

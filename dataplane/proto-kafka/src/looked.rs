@@ -14,12 +14,12 @@ use crate::filtered::{Named, Request};
 use crate::produce::survey;
 use crate::records::{CORRUPT_MESSAGE, Change, Client, Closed, RecordRules, Refused, Unreadable, map};
 use crate::requests::{FETCH, PRODUCE};
-use crate::responses::SHARE_FETCH;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::table::Shape;
 use crate::tables::interest;
 use crate::walk::Malformed;
+use crate::way::SHARE_FETCH;
 use std::sync::Arc;
 use wire::Nanos;
 

@@ -5,6 +5,7 @@ use crate::conf::{KafkaConf, Listener};
 use crate::directory;
 use crate::filtered::TIMER_PARK;
 use crate::frame::response_head;
+use crate::quota::TIMER_MUTE;
 use crate::session::{Link, Session};
 use crate::shared::{Shared, TAG_ASK, TIMER_ASK};
 use identity::Entropy;
@@ -248,6 +249,11 @@ impl Kafka {
                 let Some(session) = self.sessions.get(key).filter(|session| session.auth.as_ref().is_some_and(|auth| !auth.is_open)) else { return };
                 self.shared.meters(&session.listener.name).error("login_timeout");
                 self.drop_session(io, key, Close::Flush);
+            }
+            Event::Timer(TIMER_MUTE) => {
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.unmute(io);
+                }
             }
             Event::Timer(TIMER_LEAVE) if self.sessions.get(key).is_none_or(|session| session.response.is_none()) => {
                 self.drop_session(io, key, Close::Flush);

@@ -93,6 +93,17 @@ fn id(index: usize, len: usize) -> Vec<u8> {
     id
 }
 
+/// A field with a mask in place of its name, as long as it was.
+pub(crate) fn mask(masks: &mut Masks, interest: u8, field: &[u8], compact: bool, code: i16, message: &str) -> Option<Vec<u8>> {
+    let is_id = interest == interest::TOPIC_ID;
+    let real = if is_id { field } else { crate::edit::text(field, compact) };
+    let mask = masks.add(real, is_id, code, message)?;
+    let mut bytes = field.to_vec();
+    let head = bytes.len() - mask.len();
+    bytes[head..].copy_from_slice(&mask);
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

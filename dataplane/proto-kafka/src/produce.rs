@@ -3,11 +3,12 @@
 use crate::conf::Listener;
 use crate::directory::TopicId;
 use crate::edit::text;
-use crate::filtered::{Named, Request, Rules, mask};
+use crate::filtered::{Named, Request, Rules};
 use crate::looked::MAX_PRODUCE;
-use crate::mask::Masks;
+use crate::mask::{Masks, mask};
 use crate::owners::Owner;
 use crate::policy::{Ruling, UNKNOWN_TOPIC_ID};
+use crate::quota::Meter;
 use crate::records::MESSAGE_TOO_LARGE;
 use crate::relay::Relay;
 use crate::requests::{Began, PRODUCE, pending};
@@ -44,6 +45,7 @@ impl Session {
         self.has_asked = false;
         shared.meters(&self.listener.name).request(request.api.key, request.api.name);
         let is_answered = acks != 0;
+        let charge = self.charge_request(io, request);
         if is_answered {
             let mut pending = pending(request.head, Some(request.api), io.now());
             pending.tapped = self.decided.take();
@@ -55,7 +57,8 @@ impl Session {
         io.out(self.server).extend_from_slice(&request.bytes[4..request.body]);
         let walk = Walk::new(request.shape.request, request.body_len());
         let relay = Relay::walked(self.client, self.server, walk);
-        self.request = Some(Passing { relay, masks: Masks::default(), all, is_answered, stretch });
+        self.request =
+            Some(Passing { relay, masks: Masks::default(), all, is_answered, meter: self.charges().resources.then(Meter::default), charge, stretch });
         Ok(Began::Took(request.body))
     }
 

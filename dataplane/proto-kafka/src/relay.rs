@@ -25,23 +25,25 @@ pub struct Relay {
     from: Key,
     to: Key,
     walk: Option<Walk>,
+    /// Bytes of records so far.
+    records: u64,
     /// Bytes that pass before the walk goes on.
     rest: u64,
     in_tail: bool,
 }
 
-/// What may change a marked field: the bytes that take its place. They are as many as it had, unless another size was announced.
-pub type Patch<'a> = &'a mut dyn FnMut(&Seen<'_>) -> Result<Option<Vec<u8>>, Malformed>;
+/// What may change a marked field, behind so many bytes of records: the bytes that take its place. They are as many as it had, unless another size was announced.
+pub type Patch<'a> = &'a mut dyn FnMut(&Seen<'_>, u64) -> Result<Option<Vec<u8>>, Malformed>;
 
 impl Relay {
     /// A frame of which `rest` bytes are still to come and nothing is looked at.
     pub fn opaque(from: Key, to: Key, rest: u64) -> Relay {
-        Relay { from, to, walk: None, rest, in_tail: false }
+        Relay { from, to, walk: None, records: 0, rest, in_tail: false }
     }
 
     /// A frame whose body is walked.
     pub fn walked(from: Key, to: Key, walk: Walk) -> Relay {
-        Relay { from, to, walk: Some(walk), rest: 0, in_tail: false }
+        Relay { from, to, walk: Some(walk), records: 0, rest: 0, in_tail: false }
     }
 
     /// Passes what it can of `bytes`. Returns how many were consumed.
@@ -82,12 +84,16 @@ impl Relay {
                     io.out(self.to).extend_from_slice(&bytes[copied..at]);
                     return Ok((at, Ran::Need(bytes.len() - at + 1)));
                 }
-                Step::Run(n) | Step::Records(n, _) => self.rest = n,
+                Step::Run(n) => self.rest = n,
+                Step::Records(n, _) => {
+                    self.records += n;
+                    self.rest = n;
+                }
                 Step::Tail => self.in_tail = true,
                 Step::Done => self.walk = None,
                 Step::Seen(seen) => {
                     let len = seen.bytes.len();
-                    if let Some(with) = patch(&seen)? {
+                    if let Some(with) = patch(&seen, self.records)? {
                         let out = io.out(self.to);
                         out.extend_from_slice(&bytes[copied..at]);
                         out.extend_from_slice(&with);
@@ -97,6 +103,11 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// How many bytes of records have passed.
+    pub fn records(&self) -> u64 {
+        self.records
     }
 
     /// Hands the rest to the engine, up to a last byte, so that the end is seen.

@@ -47,7 +47,7 @@ impl Session {
                 }
                 return Ok(at);
             }
-            if self.is_full || self.is_waiting {
+            if self.is_full || self.is_waiting || self.muted_until > 0 {
                 return Ok(at);
             }
             let rest = &bytes[at..];
@@ -205,8 +205,9 @@ impl Session {
         let Some(mut passing) = self.request.take() else { return Ok((0, Ran::Done)) };
         let listener = std::sync::Arc::clone(&self.listener);
         let facade = listener.facade("");
-        let Passing { relay, masks, all, stretch, .. } = &mut passing;
-        let ran = relay.run(io, bytes, &facade, &mut 0, &mut |seen| {
+        let Passing { relay, masks, all, stretch, meter, .. } = &mut passing;
+        let ran = relay.run(io, bytes, &facade, &mut 0, &mut |seen, records| {
+            meter.iter_mut().for_each(|meter| meter.see(seen, records));
             let masked = self.mask_seen(shared, &listener, masks, all.as_ref(), seen)?;
             let Some(stretch) = stretch.as_mut() else { return Ok(masked) };
             stretch.patch(&Seen { bytes: masked.as_deref().unwrap_or(seen.bytes), ..*seen }).map(|renamed| renamed.or(masked))
@@ -221,9 +222,19 @@ impl Session {
         }
         if ran.1 != Ran::Done {
             self.request = Some(passing);
-        } else if let Some(pending) = self.ring.back_mut().filter(|_| passing.is_answered && !passing.masks.is_empty()) {
+            return Ok(ran);
+        }
+        if let (Some(meter), Some(api)) = (passing.meter.take(), crate::table::api(PRODUCE)) {
+            let time = self.charge_topics(io, shared, api, false, meter, passing.relay.records());
+            passing.charge = passing.charge.and(time);
+        }
+        match self.ring.back_mut().filter(|_| passing.is_answered) {
             // Its place is the last: nothing else was read from the client before its frame was over.
-            pending.masks = Some(Box::new(passing.masks));
+            Some(pending) => {
+                pending.charge = passing.charge;
+                pending.masks = (!passing.masks.is_empty()).then(|| Box::new(passing.masks));
+            }
+            None => self.pay(io, passing.charge),
         }
         Ok(ran)
     }

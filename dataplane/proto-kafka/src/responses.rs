@@ -7,6 +7,7 @@ use crate::frame::{self, API_VERSIONS, SASL_AUTHENTICATE, response_head};
 use crate::mask::Masks;
 use crate::owners;
 use crate::private;
+use crate::quota::{Charge, metered, throttled};
 use crate::relay::{COPY_MAX, Ran, Relay};
 use crate::sasl::MAX_SASL;
 use crate::session::{Pending, Session};
@@ -14,41 +15,13 @@ use crate::shared::Shared;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
 use crate::versions;
-use crate::virtual_cluster::{self, Asked, VirtualCluster, is_streamed, support};
+use crate::virtual_cluster::{self, Asked};
 use crate::walk::{Malformed, Part, Seen, Walk};
+use crate::way::{DESCRIBE_CONFIGS, DESCRIBE_QUORUM, DESCRIBE_TOPIC_PARTITIONS, LIST_GROUPS, LIST_TRANSACTIONS, Way, way};
 use wire::{Fault, Io};
 
 /// The largest response that is held to be edited: Metadata of 100,000 partitions with three replicas is 6 MB.
 const MAX_HELD_RESPONSE: u32 = 32 * 1024 * 1024;
-
-const PRODUCE: i16 = 0;
-const FETCH: i16 = 1;
-const FIND_COORDINATOR: i16 = 10;
-const LIST_GROUPS: i16 = 16;
-const DESCRIBE_CONFIGS: i16 = 32;
-const ALTER_CONFIGS: i16 = 33;
-const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
-const DESCRIBE_QUORUM: i16 = 55;
-const UPDATE_FEATURES: i16 = 57;
-const DESCRIBE_CLUSTER: i16 = 60;
-const UNREGISTER_BROKER: i16 = 64;
-const LIST_TRANSACTIONS: i16 = 66;
-const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
-pub(crate) const SHARE_FETCH: i16 = 78;
-const SHARE_ACKNOWLEDGE: i16 = 79;
-const ADD_RAFT_VOTER: i16 = 80;
-const REMOVE_RAFT_VOTER: i16 = 81;
-
-/// What a response needs.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    /// Nothing of it changes.
-    Opaque,
-    /// Its tail, and names in place of their length.
-    Walk(u32),
-    /// It is edited whole.
-    Hold(&'static Shape),
-}
 
 impl Session {
     /// Bytes of the broker. Returns how many were consumed.
@@ -62,6 +35,7 @@ impl Session {
                     Ran::Need(n) => io.want(self.server, n),
                     Ran::Forwarded => {}
                     Ran::Done => {
+                        self.charge_response(io, shared);
                         self.response = None;
                         self.patching = None;
                         let error = self.ring.front().and_then(|pending| pending.masks.as_ref()).map_or("", |masks| masks.error());
@@ -92,11 +66,17 @@ impl Session {
         let Some(relay) = &mut self.response else { return Ok((0, Ran::Done)) };
         let masks = self.ring.front().and_then(|pending| pending.masks.as_deref());
         let opens_session = self.ring.front().is_some_and(|pending| pending.opens_session);
+        let charge = self.ring.front().map_or(Charge::Free, |pending| pending.charge);
+        let meter = &mut self.meter;
         let (fetch_session, generation) = (&mut self.fetch_session, shared.generation);
         let (patching, stretch) = (&mut self.patching, &mut self.stretch);
         let facade = self.listener.facade(&self.host);
         let mut outside = 0;
-        let ran = relay.run(io, bytes, &facade, &mut outside, &mut |seen| {
+        let ran = relay.run(io, bytes, &facade, &mut outside, &mut |seen, records| {
+            meter.iter_mut().for_each(|meter| meter.see(seen, records));
+            if seen.interest == interest::THROTTLE {
+                return Ok(throttled(charge, seen.bytes));
+            }
             if opens_session && seen.interest == interest::FETCH_SESSION {
                 *fetch_session = seen.bytes.try_into().ok().map(|id| (i32::from_be_bytes(id), generation));
             }
@@ -124,6 +104,11 @@ impl Session {
         if pending.is_own {
             return self.begin_own(io, shared, bytes, frame);
         }
+        if pending.charge == Charge::Due {
+            let time = pending.api.map_or(0, |api| self.charge(io, api, None, frame as u64));
+            self.owe(time);
+        }
+        let pending = self.ring.front().ok_or(Malformed("comes without a request"))?;
         let way = way(pending, self.listener.virtual_cluster.as_deref(), self.listener.chain.is_some());
         match way {
             Way::Opaque if bytes.len() >= frame && (frame as u64) < COPY_MAX => {
@@ -144,6 +129,7 @@ impl Session {
                 let Some(announced) = self.stretch_response(program, size, head, whole)? else { return Ok(Began::Need(bytes.len() + 1)) };
                 io.out(self.client).extend(announced.to_be_bytes());
                 io.out(self.client).extend_from_slice(&whole[4..head]);
+                self.meter = self.ring.front().filter(|pending| pending.charge.is_some() && self.charges().resources).and_then(metered);
                 let walk = Walk::new(program, (frame - head) as u64);
                 self.response = Some(Relay::walked(self.server, self.client, walk));
                 Ok(Began::Took(head))
@@ -156,6 +142,16 @@ impl Session {
                 self.send_local(io, shared);
                 Ok(Began::Took(frame))
             }
+        }
+    }
+
+    /// Charges the topics of a response that has passed.
+    fn charge_response(&mut self, io: &mut dyn Io, shared: &mut Shared) {
+        let records = self.response.as_ref().map_or(0, Relay::records);
+        let api = self.ring.front().and_then(|pending| pending.api);
+        if let (Some(meter), Some(api)) = (self.meter.take(), api) {
+            let time = self.charge_topics(io, shared, api, true, meter, records);
+            self.owe(time);
         }
     }
 
@@ -214,6 +210,10 @@ impl Session {
         let cluster = self.listener.virtual_cluster.clone();
         let asked = self.ring.front().map_or_else(Asked::default, |pending| pending.asked);
         let told = marks(shape.response, body)?;
+        if let Some(api) = crate::table::api(key) {
+            let time = self.charge_held(io, shared, api, true, body, &told);
+            self.owe(time);
+        }
         if key == METADATA && shared.directory(&self.listener.backend.name).learn_marks(body, &told) && shared.worker.count > 1 {
             shared.tell(io, &self.listener.backend.name, version, body);
         }
@@ -246,6 +246,9 @@ impl Session {
                 shared.meters(&self.listener.name).error("node_outside_of_broker_ports");
             }
         }
+        let charge = self.ring.front().map_or(Charge::Free, |pending| pending.charge);
+        let throttle = marks.iter().find(|mark| mark.is(interest::THROTTLE));
+        splices.extend(throttle.and_then(|mark| charge.throttle_ms(mark.int(body)).map(|time| mark.with_int(time))));
         masks.into_iter().for_each(|masks| unmask_held(body, &marks, masks, &mut splices));
         if hideable(key).is_some() {
             self.hide(body, &marks, key, masks, &mut splices);
@@ -291,31 +294,6 @@ fn hideable(key: i16) -> Option<(u8, u8, &'static [u8])> {
         LIST_GROUPS => Some((interest::GROUPS, interest::GROUP, owners::GROUP)),
         LIST_TRANSACTIONS => Some((interest::TRANSACTIONS, interest::TRANSACTIONAL_ID, owners::TRANSACTION)),
         _ => None,
-    }
-}
-
-fn way(pending: &Pending, cluster: Option<&VirtualCluster>, has_rules: bool) -> Way {
-    let Some((api, shape)) = pending.api.and_then(|api| Some((api, api.shape(pending.version)?))) else { return Way::Opaque };
-    if pending.looked.is_some() {
-        return Way::Hold(shape);
-    }
-    if let Some(cluster) = cluster.filter(|_| support::is_renamed(shape.response)) {
-        let is_walked = api.key == SHARE_FETCH || api.key == FETCH && is_streamed(cluster, api, pending.version);
-        return if is_walked { Way::Walk(shape.response) } else { Way::Hold(shape) };
-    }
-    match api.key {
-        METADATA | FIND_COORDINATOR | API_VERSIONS | SASL_AUTHENTICATE | DESCRIBE_QUORUM | DESCRIBE_CLUSTER | DESCRIBE_TOPIC_PARTITIONS => {
-            Way::Hold(shape)
-        }
-        // Their texts and values are about brokers' settings, which hold addresses.
-        DESCRIBE_CONFIGS | ALTER_CONFIGS | INCREMENTAL_ALTER_CONFIGS | UPDATE_FEATURES | UNREGISTER_BROKER | ADD_RAFT_VOTER | REMOVE_RAFT_VOTER => {
-            Way::Hold(shape)
-        }
-        FETCH if pending.masks.is_some() || pending.opens_session => Way::Walk(shape.response),
-        LIST_GROUPS | LIST_TRANSACTIONS if has_rules => Way::Hold(shape),
-        _ if pending.masks.is_some() => Way::Hold(shape),
-        PRODUCE | FETCH | SHARE_FETCH | SHARE_ACKNOWLEDGE if Shape::bears(shape.response, interest::TAIL_TAGS) => Way::Walk(shape.response),
-        _ => Way::Opaque,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::conf::Listener;
 use crate::looked::Looked;
 use crate::mask::Masks;
 use crate::policy::{Decided, Park};
+use crate::quota::{Charge, Meter};
 use crate::relay::Relay;
 use crate::sasl::Sasl;
 use crate::shared::Shared;
@@ -64,6 +65,8 @@ pub struct Pending {
     pub asked: Asked,
     /// It is a request of ours, and the client hears nothing of it.
     pub is_own: bool,
+    /// What it costs.
+    pub charge: Charge,
 }
 
 impl Pending {
@@ -81,6 +84,7 @@ impl Pending {
             looked: None,
             asked: Asked::default(),
             is_own: false,
+            charge: Charge::Free,
         }
     }
 }
@@ -95,6 +99,10 @@ pub struct Passing {
     pub all: Option<(i16, String, &'static str)>,
     /// Whether it has a place in the ring.
     pub is_answered: bool,
+    /// Its topics, where each is charged.
+    pub meter: Option<Meter>,
+    /// What it owes as a whole.
+    pub charge: Charge,
     /// How its names change its size, on the way to a virtual cluster.
     pub stretch: Option<Stretch>,
 }
@@ -137,6 +145,12 @@ pub struct Session {
     pub park: Option<Park>,
     /// It waits now.
     pub is_waiting: bool,
+    /// It is not read until then: it has used more than it may.
+    pub muted_until: Nanos,
+    /// What it calls itself, where that is asked for.
+    pub client_id: Arc<str>,
+    /// The topics of a response that passes, where each is charged.
+    pub meter: Option<Meter>,
     /// It waits for the names of topic ids.
     pub waits_for_names: bool,
     /// Its unknown topic ids were asked for.
@@ -177,6 +191,9 @@ impl Session {
             patching: None,
             park: None,
             is_waiting: false,
+            muted_until: 0,
+            client_id: "".into(),
+            meter: None,
             waits_for_names: false,
             has_asked: false,
             decided: None,
@@ -204,7 +221,8 @@ impl Session {
 
     /// Whether the client is read.
     pub fn repause(&self, io: &mut dyn Io) {
-        io.pause(self.client, self.is_full || self.is_waiting || !matches!(self.link, Link::Idle | Link::Up));
+        let is_muted = self.muted_until > 0;
+        io.pause(self.client, self.is_full || self.is_waiting || is_muted || !matches!(self.link, Link::Idle | Link::Up));
     }
 
     /// The request in front is looked at again.
@@ -240,6 +258,7 @@ impl Session {
     /// The request in front has its whole answer.
     pub fn answered(&mut self, io: &mut dyn Io, shared: &mut Shared, error: &str) {
         let Some(pending) = self.ring.pop_front() else { return };
+        self.pay(io, pending.charge);
         let took = io.now().saturating_sub(pending.since);
         shared.meters(&self.listener.name).seconds.record(took);
         if let (Some(decided), Some(chain)) = (pending.tapped, &self.listener.chain) {

@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn addresses_are_where_the_responses_look_for_them() {
-        // `responses::way` holds 3, 10, 55 and 60 and walks 0, 1, 78 and 79; an API that joins them must be added there.
+        // `way` holds 3, 10, 55 and 60 and walks 0, 1, 78 and 79; an API that joins them must be added there.
         let bearing: Vec<i16> = tables::APIS
             .iter()
             .filter(|api| api.shapes.iter().any(|shape| Shape::bears(shape.response, tables::interest::HOST)))

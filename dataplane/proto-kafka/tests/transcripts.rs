@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use wire::sim::Sim;
 use wire::transcript;
-use wire::{Chain, Denial, DenialKind, Flow, MILLIS, Outcome, Request, SECONDS, Verdict, Worker};
+use wire::{Chain, Charges, Denial, DenialKind, Flow, MILLIS, Outcome, Request, SECONDS, Usage, Verdict, Worker};
 
 fn is_secret(name: &[u8]) -> bool {
     [&b"secret"[..], b"group:secret", b"transaction:secret"].iter().any(|secret| name.starts_with(secret))
@@ -42,6 +42,35 @@ impl Chain for Rules {
             None if names(b"busy") && now < SECONDS => Verdict::Deny(Box::new(denial(DenialKind::RateLimited, request))),
             None if names(b"faulty") => Verdict::Deny(Box::new(denial(DenialKind::Injected, request))),
             None => Verdict::Pass,
+        }
+    }
+
+    fn done(&self, _: &Request<'_>, _: &Outcome<'_>) {}
+}
+
+/// A byte of a whole costs a millisecond, one of the topic `dear` ten, and a LeaveGroup thirty.
+struct Quotas;
+
+impl Chain for Quotas {
+    fn bind(&self, _: &Request<'_>) -> Flow {
+        Flow::default()
+    }
+
+    fn run(&self, _: &Flow, _: &Request<'_>, _: u64, _: u64) -> Verdict {
+        Verdict::Pass
+    }
+
+    fn charges(&self) -> Charges {
+        Charges { whole: true, resources: true }
+    }
+
+    fn charge(&self, usage: &Usage<'_>, _: u64) -> u64 {
+        assert_eq!(usage.client, "c");
+        match usage.resource {
+            None if usage.verb == "LeaveGroup" => 30 * MILLIS,
+            None => usage.bytes * MILLIS,
+            Some(b"dear") => 10 * usage.bytes * MILLIS,
+            Some(_) => 0,
         }
     }
 
@@ -113,7 +142,11 @@ fn worker(with: &str) -> Sim {
         places,
         advertised: None,
         auth,
-        chain: if with.contains("rules") { Some(Arc::new(Rules)) } else { None },
+        chain: match with {
+            "quotas" => Some(Arc::new(Quotas)),
+            _ if with.contains("rules") => Some(Arc::new(Rules)),
+            _ => None,
+        },
         virtual_cluster: with.contains("virtual").then(|| Arc::new(tenant())),
         records: with.contains("records").then(record_rules),
     };

@@ -39,4 +39,4 @@ pub use fault::{Fault, Whose};
 pub use io::{Close, Io, Peer, STREAM, Target, TlsClient, TlsServer, TlsStart, Upcall};
 pub use key::{Key, MICROS, MILLIS, Nanos, SECONDS, Slab};
 pub use protocol::{Bind, Conf, Event, Family, Opened, Protocol, Side, Why, Worker};
-pub use request::{Chain, Class, Denial, DenialKind, Flow, Outcome, Request, Verdict};
+pub use request::{Chain, Charges, Class, Denial, DenialKind, Flow, Outcome, Request, Usage, Verdict};

@@ -99,6 +99,39 @@ pub struct Outcome<'a> {
     pub backend: &'a str,
 }
 
+/// Which limits are charged afterwards.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Charges {
+    /// Those about requests as a whole.
+    pub whole: bool,
+    /// Those about single resources.
+    pub resources: bool,
+}
+
+impl Charges {
+    /// Whether there is any.
+    pub fn any(self) -> bool {
+        self.whole || self.resources
+    }
+}
+
+/// What a request or its response has moved, for limits that are charged afterwards.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage<'a> {
+    /// As in [`Request`].
+    pub identity: &'a str,
+    /// What the client calls itself.
+    pub client: &'a str,
+    /// As in [`Request`].
+    pub class: Class,
+    /// As in [`Request`].
+    pub verb: &'a str,
+    /// Of which of its resources; `None`: of all of it.
+    pub resource: Option<&'a [u8]>,
+    /// How many.
+    pub bytes: u64,
+}
+
 /// The filters of one listener, compiled. Listeners without any have none, and pay nothing.
 pub trait Chain: Send + Sync {
     /// Decides all that does not depend on counters, time or dice.
@@ -106,6 +139,16 @@ pub trait Chain: Send + Sync {
 
     /// Runs the rest for one request of that flow. `dice` is a fresh random number.
     fn run(&self, flow: &Flow, request: &Request<'_>, now: Nanos, dice: u64) -> Verdict;
+
+    /// Which limits are charged afterwards.
+    fn charges(&self) -> Charges {
+        Charges::default()
+    }
+
+    /// Charges them; how long whoever used it has to wait.
+    fn charge(&self, _usage: &Usage<'_>, _now: Nanos) -> Nanos {
+        0
+    }
 
     /// Tells the access log; called only for flows that are `tapped`.
     fn done(&self, request: &Request<'_>, outcome: &Outcome<'_>);
