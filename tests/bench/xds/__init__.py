@@ -1,0 +1,1 @@
+"""`make bench-xds`: what one control plane costs that thousands of sidecars hang on."""
