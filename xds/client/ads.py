@@ -26,7 +26,7 @@ from xds.protocol.client import DOES_NOT_EXIST_AFTER_S, Client, DeltaClient, Hel
 from xds.protocol.csds import client_config
 from xds.protocol.report import Refused
 from xds.protocol.sotw_client import SotwClient
-from xds.protocol.stream import TTL_FEATURE, WRAPPING_FEATURES
+from xds.protocol.stream import LAST_TYPE_FEATURE, TTL_FEATURE, WRAPPING_FEATURES
 
 log = structlog.get_logger("xds.client")
 
@@ -55,8 +55,9 @@ class AdsClient:
         credentials: Credentials = NONE,
     ):
         node = message("envoy.config.core.v3.Node")(id=node_id, user_agent_name="midstream")
-        node.client_features.extend((TTL_FEATURE, *sorted(WRAPPING_FEATURES)))
-        self.machine: Client = DeltaClient(node, type_urls, held, named=named, references=references, patience_s=patience_s)
+        types = tuple(type_urls)
+        node.client_features.extend((TTL_FEATURE, *sorted(WRAPPING_FEATURES), *(() if named else (LAST_TYPE_FEATURE + types[-1],))))
+        self.machine: Client = DeltaClient(node, types, held, named=named, references=references, patience_s=patience_s)
         self._targets = tuple(targets)
         self._without_delta: set[str] = set()  # targets, for good: what was accepted in one variant means nothing in the other
         self._on_update = on_update

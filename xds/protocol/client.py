@@ -177,7 +177,7 @@ class Client(ABC):
     @property
     def waiting(self) -> bool:
         """Something was received that `take` would give with force."""
-        return bool(self._pending.responses or self._pending) and (self._started or self._is_complete())
+        return bool(self._pending.responses or self._pending) and (self._started or self._is_complete() or self._has_all_announced())
 
     def take(self, *, force: bool = False) -> Update | None:
         """The update to apply now, or None while more of it is to come.
@@ -188,6 +188,8 @@ class Client(ABC):
         if not self.waiting or not (force or self._has_all_announced()):
             return None
         self._started = True
+        if not force:
+            self._unanswered.clear()  # a server of ours says nothing of types that are empty
         update, self._pending = self._pending, Update()
         return update
 

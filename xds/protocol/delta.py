@@ -22,6 +22,7 @@ class DeltaStream(ServerStream):
         state, first = self._state(request)
         verdict = self._answer(state, request)
         # Changes count whatever the nonce, unlike in the state of the world (D1).
+        self.may_owe = self._begun and bool(first or subscribe or unsubscribe or verdict is None or verdict.refused is not None)
         if first:
             self._begin(state.subscription, subscribe, request.initial_resource_versions)
         else:
@@ -40,7 +41,7 @@ class DeltaStream(ServerStream):
         if not names:
             subscription.start_wildcard()
         subscription.subscribe(names)
-        subscription.forced -= held.keys()
+        subscription.forced = subscription.forced - held.keys()
         subscription.holds = {name: version for name, version in held.items() if subscription.wants(name)}
 
     def _made(self, state: TypeState, target: TypeSet) -> Iterable[Outgoing]:
@@ -50,12 +51,23 @@ class DeltaStream(ServerStream):
         difference = subscription.due(target)
         # Names that never existed are answered at once (D3); the first answer to a wildcard is owed even when empty.
         unknown = tuple(name for name in difference.removed if not subscription.holds_name(name))
-        state.gone.update(name for name in difference.removed if subscription.holds_name(name))
+        if difference.removed:
+            state.gone = {name for name in difference.removed if subscription.holds_name(name)} | (state.gone or set())
         for chunk in difference.chunks:
             yield Outgoing(subscription, chunk, version)
-        if unknown or difference.errors or (subscription.answer_due and not difference):
+        empty = subscription.answer_due and not difference and not self._needs_no_answer(subscription)
+        if unknown or difference.errors or empty:
             yield Outgoing(subscription, EMPTY_CHUNK, version, unknown, difference.errors)
         self._warm(difference.changed)
+
+    def _needs_no_answer(self, subscription: Subscription) -> bool:
+        """Whether the client learns from the rest that there is nothing to say of this type. Its last one is always answered: there is to be one answer.
+
+        Where the client has not asked for all there is, or keeps what is withheld, what it has does not give the announced version.
+        """
+        if self._last_type in ("", subscription.type_url):
+            return False
+        return all(url in self.types or not found.resources for url, found in self.snapshot.types.items()) and not self.snapshot.has_errors
 
     def _broken(self, state: TypeState, target: TypeSet, gone: list[str]) -> Iterable[Outgoing]:
         return [Outgoing(state.subscription, EMPTY_CHUNK, self.snapshot.version, part) for part in _slices(gone)]

@@ -218,3 +218,7 @@ class Snapshot:
     @cached_property
     def version(self) -> str:
         return set_version((url, name, resource.version) for url, found in self.types.items() for name, resource in found.resources.items())
+
+    @cached_property
+    def has_errors(self) -> bool:
+        return any(found.errors for found in self.types.values())

@@ -50,8 +50,7 @@ class SotwStream(ServerStream):
                 subscription.start_wildcard()
         elif subscription.wildcard:
             subscription.unsubscribe((WILDCARD,))
-        for name in subscription.names - names:
-            subscription.forget(name)
+        subscription.forget(subscription.names - names)
         new = names - subscription.names
         subscription.subscribe(sorted(new))
         if new:

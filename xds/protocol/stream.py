@@ -41,6 +41,9 @@ MAX_WAIT_S = 1.0
 HEARTBEATS_PER_TTL = 3
 
 TTL_FEATURE = "xds.config.supports-resource-ttl"
+# Of our clients, with a type URL behind it: the stream asks for every type that it will want at once, that one last, and takes the announced version of
+# the whole set for the sign that it has all. It is told nothing of types that are empty: of 18 types most are, and each would cost an answer and its ACK.
+LAST_TYPE_FEATURE = "midstream.last-type:"
 # The protocol's page and gRPC spell it differently.
 WRAPPING_FEATURES = frozenset({"xds.config.supports-resource-in-sotw", "xds.config.resource-in-sotw"})
 
@@ -78,7 +81,7 @@ class TypeState:
     pending: dict[str, Chunk] = field(default_factory=dict)  # by nonce, oldest first
     refused: dict[str, Refused] = field(default_factory=dict)
     last_nonce: str = ""
-    gone: set[str] = field(default_factory=set)  # names whose removal is still to be sent
+    gone: set[str] | None = None  # names whose removal is still to be sent
 
     def acknowledge(self, nonce: str) -> Verdict | None:
         chunk = self.pending.pop(nonce, None)
@@ -113,6 +116,9 @@ class ServerStream(ABC):
         self._nonce = 0
         self._features: frozenset[str] = frozenset()
         self._refers = False  # one of the types may refer to clusters
+        self._last_type = ""  # where the client says which it will ask for last
+        self._begun = True  # it has asked for that
+        self.may_owe = True  # False after a request that can have changed nothing
         self._awaited: set[str] = set()  # endpoints the client is expected to ask for before anything may refer to their clusters
 
     def offer(self, snapshot: Snapshot) -> None:
@@ -139,11 +145,12 @@ class ServerStream(ABC):
 
     @property
     def waiting(self) -> bool:
-        """Something is held back until the client has asked for endpoints."""
-        return bool(self._awaited)
+        """Something is held back until the client has asked for endpoints, or for all that it is going to ask for."""
+        return bool(self._awaited) or not self._begun
 
     def stop_waiting(self) -> None:
         self._awaited.clear()
+        self._begun = True
 
     @property
     def heartbeat_every_s(self) -> float | None:
@@ -187,6 +194,8 @@ class ServerStream(ABC):
     def _due(self) -> Iterable[Outgoing]:
         """What the client must be given to hold the snapshot, in order; it counts as given (S10)."""
         due: list[Outgoing] = []
+        if not self._begun:
+            return due
         if self._awaited:
             self._awaited &= self._endpoints()
         for state in self.types.values():
@@ -205,7 +214,7 @@ class ServerStream(ABC):
             if state.gone:
                 subscription = state.subscription
                 gone = sorted(name for name in state.gone if subscription.wants(name) and not subscription.holds_name(name))
-                state.gone.clear()
+                state.gone = None
                 due += self._broken(state, self.target(subscription), gone) if gone else ()
         return due
 
@@ -221,6 +230,8 @@ class ServerStream(ABC):
         if self.node is None and request.HasField("node"):
             self.node = request.node  # only the first request is sure to carry it (S2)
             self._features = frozenset(request.node.client_features)
+            self._last_type = next((found.removeprefix(LAST_TYPE_FEATURE) for found in self._features if found.startswith(LAST_TYPE_FEATURE)), "")
+            self._begun = not self._last_type
         if not request.type_url:
             raise StreamError("the request has no type_url; on ADS every request must name one")
         found = self.types.get(request.type_url)
@@ -229,6 +240,7 @@ class ServerStream(ABC):
         if len(self.types) >= MAX_TYPES:
             raise StreamError(f"more than {MAX_TYPES} resource types on one stream")
         self._refers = self._refers or _may_refer(request.type_url)
+        self._begun = self._begun or request.type_url == self._last_type
         new = TypeState(Subscription(request.type_url))
         self.types[request.type_url] = new
         self.types = dict(sorted(self.types.items(), key=lambda item: push_rank(item[0])))
@@ -251,8 +263,7 @@ class ServerStream(ABC):
             for type_url, name in resource.warms:
                 state = self.types.get(type_url)
                 if state is not None and name in state.subscription.names:
-                    state.subscription.forced.add(name)
-                    state.subscription.told_absent.discard(name)
+                    state.subscription.force({name})
                 elif resource.type_url == CLUSTER and type_url == ENDPOINTS:
                     self._await(name, state)
 

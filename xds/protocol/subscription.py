@@ -3,13 +3,24 @@
 Both variants share this; they differ in how a request changes the names and in how the answer is written.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
+from functools import lru_cache
+from types import MappingProxyType
 
 from xds.protocol.errors import ResourceError
 from xds.protocol.names import glob_of, is_glob, normal
 from xds.protocol.resource import Difference, TypeSet
 
 WILDCARD = "*"
+
+# A sidecar has twenty subscriptions, most of them to everything, and to nothing by name: what they have not is shared.
+_NO_NAMES: frozenset[str] = frozenset()
+_NO_ERRORS: Mapping[str, ResourceError] = MappingProxyType({})
+
+
+@lru_cache(maxsize=1024)
+def _nothing(type_url: str) -> TypeSet:
+    return TypeSet(type_url)
 
 
 class Subscription:
@@ -18,19 +29,23 @@ class Subscription:
     `holds` is a TypeSet shared with every other client in the same state, or a dict of this client's own: name to version.
     """
 
+    __slots__ = (
+        "answer_due", "explicit", "forced", "globs", "holds", "names", "nothing", "seen", "told_absent", "told_errors", "type_url", "wildcard"
+    )  # fmt: skip
+
     def __init__(self, type_url: str):
         self.type_url = type_url
         self.wildcard = False
-        self.names: set[str] = set()
+        self.names: Set[str] = _NO_NAMES
         self.globs = 0  # how many of the names are globs
         self.explicit = False  # a name was once given, so an empty list no longer means the wildcard (S8)
         self.holds: TypeSet | dict[str, str] = {}
         self.seen: TypeSet | None = None  # the set the last answer was computed from
-        self.told_absent: set[str] = set()  # explicit names the client knows not to exist (D3)
-        self.told_errors: dict[str, ResourceError] = {}  # of explicit names; each is said once (D10)
-        self.forced: set[str] = set()  # to be sent even if held (D2, W3, S9)
+        self.told_absent: Set[str] = _NO_NAMES  # explicit names the client knows not to exist (D3)
+        self.told_errors: Mapping[str, ResourceError] = _NO_ERRORS  # of explicit names; each is said once (D10)
+        self.forced: Set[str] = _NO_NAMES  # to be sent even if held (D2, W3, S9)
         self.answer_due = False  # the first answer is owed even when it is empty
-        self.nothing = TypeSet(type_url)
+        self.nothing = _nothing(type_url)
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names or (self.globs > 0 and glob_of(name) in self.names)
@@ -40,45 +55,57 @@ class Subscription:
 
     def subscribe(self, names: Iterable[str]) -> None:
         """Names are sent even if held: the client may have dropped them (D2)."""
-        for name in map(normal, names):
-            self.explicit = True
-            if name == WILDCARD:
-                self.start_wildcard()
-                continue
-            if name not in self.names:
-                self.names.add(name)
-                self.globs += is_glob(name)
-            self.forced.add(name)
-            self.told_absent.discard(name)
-            self.told_errors.pop(name, None)
+        asked = set(map(normal, names))
+        self.explicit = self.explicit or bool(asked)
+        if WILDCARD in asked:
+            asked.discard(WILDCARD)
+            self.start_wildcard()
+        if not asked:
+            return
+        self.globs += sum(map(is_glob, asked - self.names))
+        self.names = self.names | asked
+        self.force(asked)
+
+    def force(self, names: Set[str]) -> None:
+        """They are to be answered even if they were."""
+        self.forced = self.forced | names
+        self._untell(names)
+
+    def _untell(self, names: Set[str]) -> None:
+        if self.told_absent:
+            self.told_absent = self.told_absent - names or _NO_NAMES
+        if self.told_errors:
+            self.told_errors = {name: error for name, error in self.told_errors.items() if name not in names} or _NO_ERRORS
 
     def start_wildcard(self) -> None:
         if self.wildcard:
-            self.forced.update(self._versions())  # asked again, so sent again (D2)
+            self.forced = self.forced | self._versions().keys()  # asked again, so sent again (D2)
         self.wildcard = True
         self.answer_due = True
 
     def unsubscribe(self, names: Iterable[str]) -> None:
         """Names that were never subscribed are ignored (D5); under the wildcard the rest are answered (D4)."""
-        for name in map(normal, names):
-            if name == WILDCARD:
-                self._stop_wildcard()
-            elif name in self.names:
-                self.forget(name)
-                if self.wildcard:
-                    self.forced.add(name)
+        dropped = set(map(normal, names))
+        if WILDCARD in dropped:
+            self._stop_wildcard()
+        known = dropped & self.names
+        self.forget(known)
+        if self.wildcard and known:
+            self.forced = self.forced | known
 
-    def forget(self, name: str) -> None:
-        """The client has dropped it, with the members of a glob, where nothing else asks for them."""
-        self.names.discard(name)
-        self.globs -= is_glob(name)
-        self.told_absent.discard(name)
-        self.told_errors.pop(name, None)
-        self.forced.discard(name)
+    def forget(self, names: Set[str]) -> None:
+        """The client has dropped them, with the members of globs, where nothing else asks for them."""
+        if not names:
+            return
+        self.names = self.names - names or _NO_NAMES
+        self.globs -= sum(map(is_glob, names))
+        self.forced = self.forced - names or _NO_NAMES
+        self._untell(names)
         if isinstance(self.holds, dict) and not self.wildcard:
-            gone = [held for held in self.holds if not self.wants(held)] if is_glob(name) else [name] * (not self.wants(name))
+            gone = [held for held in self.holds if not self.wants(held)] if any(map(is_glob, names)) else names
             for held in gone:
-                self.holds.pop(held, None)
+                if not self.wants(held):
+                    self.holds.pop(held, None)
 
     def due(self, target: TypeSet) -> Difference:
         """What the client must be given to hold `target`, as far as it is subscribed. Call `settle` once that is queued."""
@@ -99,9 +126,9 @@ class Subscription:
             kept = {name: version for name, version in self._versions().items() if name in target.withheld and self.wants(name)}
             self.holds = {name: present[name].version for name in self._wanted(target)} | kept
         self.seen = target
-        self.told_absent = {name for name in self.names if self._is_absent(name, target)}
-        self.told_errors = {name: target.errors[name] for name in self.names & target.errors.keys()} if target.errors else {}
-        self.forced.clear()
+        self.told_absent = {name for name in self.names if self._is_absent(name, target)} or _NO_NAMES
+        self.told_errors = {name: target.errors[name] for name in self.names & target.errors.keys()} or _NO_ERRORS
+        self.forced = _NO_NAMES
         self.answer_due = False
 
     def is_settled(self, target: TypeSet) -> bool:
@@ -121,9 +148,9 @@ class Subscription:
     def _wanted(self, target: TypeSet) -> Iterable[str]:
         return target.resources.keys() if self.wildcard else self._members(self.names, target)
 
-    def _members(self, names: set[str], target: TypeSet) -> set[str]:
+    def _members(self, names: Set[str], target: TypeSet) -> Set[str]:
         """The resources that these names and globs stand for."""
-        found = names & target.resources.keys()
+        found = set(names & target.resources.keys())
         if self.globs:
             for name in names:
                 found.update(target.globs.get(name, ()))
@@ -141,4 +168,4 @@ class Subscription:
     def _stop_wildcard(self) -> None:
         self.wildcard = False
         self.holds = {name: version for name, version in self._versions().items() if self.wants(name)}
-        self.forced &= self.names | self.holds.keys()
+        self.forced = self.forced & (self.names | self.holds.keys())

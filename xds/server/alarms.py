@@ -6,6 +6,8 @@ from xds.protocol.stream import ServerStream
 class Alarms:
     """Of one stream. Times are those of any one clock, in seconds."""
 
+    __slots__ = ("_heartbeat_at", "_max_wait_s", "_patience_until", "_stream")
+
     def __init__(self, stream: ServerStream, max_wait_s: float):
         self._stream = stream
         self._max_wait_s = max_wait_s

@@ -1,10 +1,9 @@
 """Where the current snapshot and the open streams meet.
 
-`publish` only swaps a reference and wakes the streams; each computes what it owes when it is its turn, against the newest snapshot. So the first
-change goes out at once, and a burst costs a slow client one response, not one each.
+`publish` only swaps a reference and wakes the streams; each computes what it owes when it is its turn (turns.py), against the newest snapshot. So the
+first change goes out at once, and a burst costs a client that is behind one response, not one each.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from xds.protocol.errors import ResourceError
 from xds.protocol.resource import Resource, Snapshot
 from xds.protocol.stream import MAX_WAIT_S, ServerStream, Verdict
 from xds.server.gate import ANYBODY, Denied, Gate, Open, Peer
+from xds.server.turns import Turns, Wake
 
 # Nodes that are gone and still shown by `status`. The oldest are forgotten first.
 MAX_DEPARTED = 10_000
@@ -31,7 +31,7 @@ class Connection:
     node: str = ""
     since: float = field(default_factory=time.time)  # seconds since the epoch; when it came, then when it went
     open: bool = True
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: Wake = field(default_factory=Wake)
     report: Message | None = None  # what the node told last of itself, a midstream.status.v1.Report
     who: Peer = ANYBODY
     denied: Denied | None = None  # why it was ended
@@ -53,6 +53,7 @@ class Hub:
         self.max_wait_s = max_wait_s  # of a stream for its client's questions (S10)
         self.snapshot = Snapshot()
         self.trial: Trial | None = None
+        self.turns = Turns()
         self.nodes: dict[str, Connection] = {}  # by node id: its newest stream
         self._open: set[Connection] = set()
         self._listeners: list[Listener] = []
@@ -96,7 +97,8 @@ class Hub:
             self.nodes.pop(connection.node, None)
             self.nodes[connection.node] = connection
             connection.stream.offer(self.snapshot_for(connection.node))
-        connection.wake.set()
+        if connection.stream.may_owe:
+            connection.wake.set()
         if verdict is not None:
             for listener in self._listeners:
                 listener(connection.node, verdict)

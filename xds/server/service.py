@@ -5,7 +5,6 @@ Requests are decoded by protobuf; responses leave the state machines as bytes, s
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 import grpc
 import structlog
@@ -19,6 +18,7 @@ from xds.server import csds
 from xds.server.alarms import Alarms
 from xds.server.gate import Denied, admitted
 from xds.server.hub import Connection, Hub
+from xds.server.turns import Writer
 
 log = structlog.get_logger("xds.server")
 
@@ -68,59 +68,48 @@ def _reports(hub: Hub) -> grpc.RpcMethodHandler:
 
 
 def _method(hub: Hub, machine: type[ServerStream], request: str, type_url: str) -> grpc.RpcMethodHandler:
-    async def serve(requests: AsyncIterator, context: grpc.aio.ServicerContext) -> None:
+    async def serve(_, context: grpc.aio.ServicerContext) -> None:
         who = await admitted(hub.gate, context)
-        await _serve(hub, Connection(context.peer(), machine(hub.snapshot), who=who), type_url, requests, context)
+        await _serve(hub, Connection(context.peer(), machine(hub.snapshot), who=who), type_url, context)
 
     return grpc.stream_stream_rpc_method_handler(serve, request_deserializer=message(request).FromString)
 
 
-async def _serve(hub: Hub, connection: Connection, type_url: str, requests: AsyncIterator, context) -> None:
-    """Write whatever is due until the client leaves or the server stops; a second task reads."""
+async def _serve(hub: Hub, connection: Connection, type_url: str, context: grpc.aio.ServicerContext) -> None:
+    """Reads until the client leaves or the stream is ended here; what is due is written in turn with all others."""
+    alarms = Alarms(connection.stream, hub.max_wait_s)
+    task = asyncio.current_task()
+    assert task is not None
+    writer = Writer(hub.turns, connection.stream, context, alarms, lambda: connection.open, task.cancel)
+    connection.wake.ring = writer.ring
     hub.opened(connection)
-    reader = asyncio.create_task(_read(hub, connection, type_url, requests))
-    reader.add_done_callback(lambda _: connection.wake.set())
     refused: Denied | None = None
     try:
-        await _write(hub, connection, context, reader)
-        if connection.denied is not None:
-            refused = connection.denied
-        elif reader.done():
-            reader.result()
+        await _read(hub, connection, type_url, context)
     except StreamError as error:
         refused = Denied(grpc.StatusCode.INVALID_ARGUMENT, str(error))
     except Denied as denied:
         refused = denied
     except (asyncio.CancelledError, grpc.aio.InternalError):
-        pass  # the client went away; nothing is left to say
+        pass  # the client went away, or the stream was ended; nothing is left to say
     finally:
-        reader.cancel()
+        writer.close()
         hub.closed(connection)
+    if writer.failure is not None:
+        raise writer.failure
+    refused = refused or connection.denied
     if refused is not None:
         log.warning("stream refused", node=connection.node, peer=connection.peer, reason=str(refused))
         await context.abort(refused.status, str(refused))
 
 
-async def _read(hub: Hub, connection: Connection, type_url: str, requests: AsyncIterator) -> None:
-    async for request in requests:
+async def _read(hub: Hub, connection: Connection, type_url: str, context: grpc.aio.ServicerContext) -> None:
+    while (request := await context.read()) is not grpc.aio.EOF:
         if type_url:
             _set_type(request, type_url)
         if connection.stream.node is None:
             connection.who.require(request.node)
         hub.received(connection, connection.stream.receive(request))
-
-
-async def _write(hub: Hub, connection: Connection, context, reader: asyncio.Task) -> None:
-    alarms = Alarms(connection.stream, hub.max_wait_s)
-    clock = asyncio.get_running_loop().time
-    while connection.open and not reader.done():
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(alarms.next(clock())):
-                await connection.wake.wait()
-        connection.wake.clear()
-        alarms.ring(clock())
-        while connection.open and (frame := connection.stream.poll()) is not None:
-            await context.write(frame)
 
 
 def _set_type(request, type_url: str) -> None:

@@ -18,6 +18,7 @@ from tests.bench.xds.peer import Held, Lost, Reader, Response
 from xds.messages import message
 from xds.protocol import wire
 from xds.protocol.client import DeltaClient
+from xds.protocol.stream import LAST_TYPE_FEATURE, TTL_FEATURE, WRAPPING_FEATURES
 
 PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 # TCP connections being made at a time: below the kernel's limit of connections that a listener has not accepted yet.
@@ -30,7 +31,7 @@ _WANT_READ = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 class Sidecar:
     """One connection."""
 
-    __slots__ = ("acked_at", "announced", "held", "index", "open", "receiver", "shaken", "socket", "synced_at", "unanswered")
+    __slots__ = ("acked_at", "announced", "held", "index", "open", "receiver", "shaken", "socket", "synced_at")
 
     def __init__(self, index: int, connection: socket.socket) -> None:
         self.index = index
@@ -38,14 +39,13 @@ class Sidecar:
         self.receiver = http2.Receiver()
         self.held = _NOTHING
         self.announced = ""  # the version of the whole set that the server named last
-        self.unanswered = set(SIDECAR_TYPES)
         self.shaken = False  # TCP, and TLS where it is asked for, are done
         self.open = True
         self.synced_at = self.acked_at = 0.0
 
     @property
     def is_synced(self) -> bool:
-        return self.open and not self.unanswered and self.held.version == self.announced
+        return self.open and self.held.version == self.announced
 
 
 class Fleet:
@@ -151,7 +151,6 @@ class Fleet:
         self.responses += 1
         sidecar.held = sidecar.held.after(response)
         sidecar.announced = response.version
-        sidecar.unanswered.discard(response.type_url)
         sidecar.acked_at = time.monotonic()
         if not sidecar.synced_at and sidecar.is_synced:
             sidecar.synced_at = sidecar.acked_at
@@ -172,8 +171,6 @@ class Fleet:
 
 def _first_requests() -> list:
     """What a sidecar begins with; its name comes later."""
-    from xds.protocol.stream import TTL_FEATURE, WRAPPING_FEATURES
-
     node = message("envoy.config.core.v3.Node")(user_agent_name="midstream")
-    node.client_features.extend((TTL_FEATURE, *sorted(WRAPPING_FEATURES)))
+    node.client_features.extend((TTL_FEATURE, *sorted(WRAPPING_FEATURES), LAST_TYPE_FEATURE + SIDECAR_TYPES[-1]))
     return DeltaClient(node, SIDECAR_TYPES).connected()
