@@ -30,14 +30,29 @@ class Configuration:
 
 def compile_world(world: World, kinds: Kinds) -> Configuration:
     """Equal worlds give byte-identical resources. The world must have passed its checks."""
-    compiled = [item for owner in world for item in _compile_one(owner, world, kinds)]
-    return Configuration(tuple(_resource(item) for item in compiled), Blame(compiled))
+    return configuration_of(compile_one(owner, world, kinds) for owner in world)
 
 
-def _compile_one(owner: Authored, world: World, kinds: Kinds) -> Iterable[Compiled]:
-    yield from kinds.kinds[owner.kind].compile(owner, world)
-    if owner.kind != "Secret":
-        yield from sources_in_place(owner)
+class Result:
+    """What becomes of one object."""
+
+    __slots__ = ("compiled", "resources")
+
+    def __init__(self, compiled: Iterable[Compiled]) -> None:
+        self.compiled = tuple(compiled)
+        self.resources = tuple(map(_resource, self.compiled))
+
+
+def compile_one(owner: Authored, world: World, kinds: Kinds) -> Result:
+    in_place = sources_in_place(owner) if owner.kind != "Secret" else ()
+    return Result([*kinds.kinds[owner.kind].compile(owner, world), *in_place])
+
+
+def configuration_of(results: Iterable[Result]) -> Configuration:
+    """Of all objects of a world, in its order."""
+    found = list(results)
+    resources = tuple(resource for result in found for resource in result.resources)
+    return Configuration(resources, Blame(item for result in found for item in result.compiled))
 
 
 def _resource(item: Compiled) -> Resource:

@@ -13,12 +13,13 @@ from typing import Protocol
 import structlog
 
 from mesh_core.compile.blame import Blame, Refusal
-from mesh_core.compile.compiler import Configuration, compile_world
+from mesh_core.compile.compiler import Configuration, Result, compile_one, configuration_of
 from mesh_core.control.changes import Difference, ResourceChange, differences, ended_clients, resource_changes
 from mesh_core.control.directory import entry_of
 from mesh_core.control.rollout import Rollout, Step
-from mesh_core.model.check import check
+from mesh_core.model.check import check_one
 from mesh_core.model.kinds import Authored, Kinds, World
+from mesh_core.model.memo import Memo
 from mesh_core.model.objects import parse, parse_one
 from mesh_core.model.problem import Invalid, Problem
 from mesh_core.model.source import Document, read
@@ -113,6 +114,8 @@ class ControlPlane:
         self.kinds = kinds
         self.hub = hub
         self._validate = validate
+        self._checked: Memo[list[Problem]] = Memo(lambda found, world: check_one(found, world, kinds))
+        self._compiled: Memo[Result] = Memo(lambda found, world: compile_one(found, world, kinds))
         self._observer: Observer = observer or AsConfigured()
         self.rollout: Rollout | None = None  # the latest
         self._rolling: asyncio.Task | None = None
@@ -269,10 +272,10 @@ class ControlPlane:
     async def _admit(self, wanted: dict[Key, Authored]) -> Configuration:
         """The resources of these objects. Raises Invalid with every reason against them."""
         world = World(wanted.values())
-        problems = check(world, self.kinds)
+        problems = [problem for found in self._checked.of(world) for problem in found]
         if problems:
             raise Invalid(problems)
-        configuration = compile_world(world, self.kinds)
+        configuration = configuration_of(self._compiled.of(world))
         refusals = await asyncio.to_thread(self._validate, configuration.tuples())
         if refusals:
             raise Invalid(configuration.blame.problem(refusal) for refusal in refusals)
@@ -323,7 +326,8 @@ class ControlPlane:
 
 def _after(contents: Contents, decision: _Decision) -> Contents:
     """What is stored once it is made."""
-    kept = {key: entry for key, entry in contents.entries.items() if key not in set(decision.deletes)}
+    deleted = set(decision.deletes)
+    kept = {key: entry for key, entry in contents.entries.items() if key not in deleted}
     new = {entry.key: entry for entry in decision.puts if not _same(kept.get(entry.key), entry)}
     return Contents(contents.revision, kept | new)
 

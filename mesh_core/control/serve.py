@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,9 @@ from xds.server.tls import Tls
 from xds.store.base import Store
 
 log = structlog.get_logger("midstream.control")
+
+# A thousand sidecars are a hundred thousand objects that stay: looking through them for garbage is to be rare.
+GARBAGE_EVERY = (50_000, 20, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ async def run(
     store: Store, registry: Registry, validate: Validate, grpc: HostPort, rest: HostPort, guard: Guard, announce: Callable[[str], None]
 ) -> None:
     """Serve until SIGTERM or SIGINT; `announce` gets one line when both addresses answer. Raises as `serving`."""
+    gc.set_threshold(*GARBAGE_EVERY)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

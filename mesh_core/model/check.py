@@ -35,11 +35,11 @@ def world_of(documents: Iterable[Document], kinds: Kinds) -> World:
 
 
 def check(world: World, kinds: Kinds) -> list[Problem]:
-    problems: list[Problem] = []
-    for found in world:
-        problems += secret_problems(found, world)
-        problems += kinds.kinds[found.kind].check(found, world)
-    return problems
+    return [problem for found in world for problem in check_one(found, world, kinds)]
+
+
+def check_one(found: Authored, world: World, kinds: Kinds) -> list[Problem]:
+    return [*secret_problems(found, world), *kinds.kinds[found.kind].check(found, world)]
 
 
 def reference(owner: Authored, path: str, kind: str, name: str, world: World) -> Iterator[Problem]:

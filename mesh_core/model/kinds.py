@@ -40,15 +40,23 @@ class World:
 
     def __init__(self, objects: Iterable[Authored]):
         self._objects = {found.key: found for found in objects}
+        self._by_kind: dict[str, list[Authored]] = {}
+        for found in self._objects.values():
+            self._by_kind.setdefault(found.kind, []).append(found)
 
     def get(self, kind: str, name: str) -> Authored | None:
         return self._objects.get((kind, name))
 
     def all(self, kind: str) -> list[Authored]:
-        return [found for found in self._objects.values() if found.kind == kind]
+        return self._by_kind.get(kind, [])
 
     def names(self, kind: str) -> list[str]:
         return [found.name for found in self.all(kind)]
+
+    @property
+    def kinds(self) -> set[str]:
+        """Those of which there is an object."""
+        return set(self._by_kind)
 
     def __iter__(self) -> Iterator[Authored]:
         return iter(self._objects.values())

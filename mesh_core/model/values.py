@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -34,6 +35,7 @@ class HostPort:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@lru_cache(maxsize=4096)  # every address is compared with every other one
 def parse_host_port(text: str, default_port: int | None = None) -> HostPort:
     """ "127.0.0.1:5432", "[::1]:5432", "db.internal". Raises ValueError with what is wrong."""
     host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")

@@ -61,9 +61,10 @@ class DeltaStream(ServerStream):
         self._warm(difference.changed)
 
     def _needs_no_answer(self, subscription: Subscription) -> bool:
-        """Whether the client learns from the rest that there is nothing to say of this type. Its last one is always answered: there is to be one answer.
+        """Whether the client learns from the rest that there is nothing to say of this type.
 
-        Where the client has not asked for all there is, or keeps what is withheld, what it has does not give the announced version.
+        Its last one is always answered, so that there is an answer. Where the client has not asked for all there is, or keeps what is withheld, what
+        it has does not give the announced version.
         """
         if self._last_type in ("", subscription.type_url):
             return False

@@ -41,8 +41,8 @@ MAX_WAIT_S = 1.0
 HEARTBEATS_PER_TTL = 3
 
 TTL_FEATURE = "xds.config.supports-resource-ttl"
-# Of our clients, with a type URL behind it: the stream asks for every type that it will want at once, that one last, and takes the announced version of
-# the whole set for the sign that it has all. It is told nothing of types that are empty: of 18 types most are, and each would cost an answer and its ACK.
+# Of our clients, with a type URL behind it: the stream asks for every type that it will want at once, that one last, and takes the announced
+# version of the whole set for the sign that it has all. It is told nothing of empty types: most are, and each would cost an answer and an ACK.
 LAST_TYPE_FEATURE = "midstream.last-type:"
 # The protocol's page and gRPC spell it differently.
 WRAPPING_FEATURES = frozenset({"xds.config.supports-resource-in-sotw", "xds.config.resource-in-sotw"})
@@ -157,7 +157,8 @@ class ServerStream(ABC):
         """None for a client that knows no TTL, or is given nothing that has one."""
         if not self.sends_ttl:
             return None
-        alive = [resource.ttl_s for state in self.types.values() for resource in self._alive(state.subscription)]
+        held = [state.subscription for state in self.types.values() if state.subscription.seen is not None and state.subscription.seen.mortal]
+        alive = [resource.ttl_s for subscription in held for resource in self._alive(subscription)]
         return min(alive) / HEARTBEATS_PER_TTL if alive else None
 
     def heartbeat(self) -> None:
@@ -194,7 +195,7 @@ class ServerStream(ABC):
     def _due(self) -> Iterable[Outgoing]:
         """What the client must be given to hold the snapshot, in order; it counts as given (S10)."""
         due: list[Outgoing] = []
-        if not self._begun:
+        if not self._begun or not self._is_behind():
             return due
         if self._awaited:
             self._awaited &= self._endpoints()
@@ -217,6 +218,15 @@ class ServerStream(ABC):
                 state.gone = None
                 due += self._broken(state, self.target(subscription), gone) if gone else ()
         return due
+
+    def _is_behind(self) -> bool:
+        """Asked of every stream at every change, twice: of the calls that make it up none is affordable."""
+        targets = self.snapshot.types
+        for state in self.types.values():
+            found = state.subscription
+            if found.seen is not targets.get(found.type_url, found.nothing) or found.forced or found.answer_due or state.gone:
+                return True
+        return bool(self._awaited)
 
     def _alive(self, subscription: Subscription) -> tuple[Resource, ...]:
         """What the client was given and has a TTL."""

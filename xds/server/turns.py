@@ -1,8 +1,8 @@
 """Whose turn it is to be written to.
 
-A change concerns thousands of streams at once, and so does a control plane's return. Streams that may owe something wait in one line and get their
-turns a few per turn of the event loop: what else it has to do (requests, acknowledgements, the REST API) never waits for all of them, and a stream that
-changes again while it waits is written to once.
+A change concerns thousands of streams at once, and so does a control plane's return. Streams that may owe something wait in one line and get
+their turns a few per turn of the event loop: what else it has to do (requests, acknowledgements, the REST API) never waits for all of them, and a
+stream that changes again while it waits is written to once.
 
 Streams that have been given nothing yet are let in a few at a time, behind all others: each costs a whole configuration in memory until it is sent.
 """

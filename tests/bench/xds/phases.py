@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from tests.bench.xds.fleet import Fleet
@@ -40,6 +41,12 @@ class Bench:
         """Change so many objects by one apply; one resource each."""
         self._port = 1024 + (self._port + 1) % 60_000
         self.server.apply([service((first + number) % self.services, self._port) for number in range(count)])
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """The fleet goes on while something is done beside it."""
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        self.fleet.run(lambda: not thread.is_alive(), _DEADLINE_S)
 
     def all_at(self, version: str) -> Callable[[], bool]:
         """Whether every sidecar holds exactly that set. Those that do are not looked at again."""
@@ -86,8 +93,7 @@ def change(bench: Bench) -> list[Figure]:
     for number in range(_CHANGES):
         before = bench.server.cpu_s
         began = time.monotonic()
-        applied = _in_thread(lambda number=number: bench.change(1, number))
-        bench.fleet.run(lambda: not applied.is_alive(), _DEADLINE_S)
+        bench.meanwhile(partial(bench.change, 1, number))
         bench.fleet.run(bench.all_at(bench.server.version()), _DEADLINE_S)
         times = sorted(sidecar.acked_at - began for sidecar in bench.fleet.sidecars.values())
         took += times
@@ -116,8 +122,7 @@ def burst(bench: Bench) -> list[Figure]:
             late.append(time.monotonic() - at)
 
     responses, before, began = bench.fleet.responses, bench.server.cpu_s, time.monotonic()
-    applied = _in_thread(apply)
-    bench.fleet.run(lambda: not applied.is_alive(), _DEADLINE_S)
+    bench.meanwhile(apply)
     took = time.monotonic() - began
     settled = bench.fleet.run(bench.all_at(bench.server.version()), _DEADLINE_S)
     pushes = (bench.fleet.responses - responses) / bench.count / (took + settled)
@@ -131,9 +136,3 @@ def burst(bench: Bench) -> list[Figure]:
 
 
 PHASES: dict[str, Callable[[Bench], list[Figure]]] = {"connect": connect, "idle": idle, "change": change, "burst": burst}
-
-
-def _in_thread(work: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread

@@ -1,6 +1,5 @@
 """The control plane that is measured: a process of its own, filled through its REST API."""
 
-import os
 import subprocess
 import sys
 import tempfile

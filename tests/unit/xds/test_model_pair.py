@@ -6,7 +6,7 @@ What it refuses it holds as it was before, or not at all. Endpoints are asked fo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.xds.peer import snapshot
+from tests.unit.xds.peer import RULE, snapshot
 from xds.messages import message, serialise
 from xds.protocol.client import DeltaClient
 from xds.protocol.delta import DeltaStream
@@ -14,9 +14,12 @@ from xds.protocol.report import Refused
 from xds.protocol.resource import Resource
 from xds.protocol.sotw import SotwStream
 from xds.protocol.sotw_client import SotwClient
+from xds.protocol.stream import LAST_TYPE_FEATURE
 from xds.protocol.types import CLUSTER, ENDPOINTS, LISTENER
 
 NODE = message("envoy.config.core.v3.Node")(id="shop-1")
+EVERYTHING = (CLUSTER, ENDPOINTS, RULE, LISTENER)
+ALL_AT_ONCE = message("envoy.config.core.v3.Node")(id="shop-1", client_features=[LAST_TYPE_FEATURE + LISTENER])
 NAMES = ("a", "b", "c")
 REFUSED = "bad"
 contents = st.sampled_from(("1", "2", REFUSED))
@@ -44,9 +47,7 @@ class Pair:
 
     def __init__(self, client, stream, world):
         self.make = stream
-        self.client = client(
-            NODE, (CLUSTER, LISTENER), named=[ENDPOINTS], references=lambda held: [(ENDPOINTS, held.name)] * (held.type_url == CLUSTER)
-        )
+        self.client = client()
         prefix = "envoy.service.discovery.v3." + ("Delta" if stream is DeltaStream else "")
         self.response = message(prefix + "DiscoveryResponse")
         self.snapshot = snapshot(*self.resources(world))
@@ -104,6 +105,18 @@ class Pair:
             busy = self.apply() or busy
 
 
+def by_name(variant):
+    """A client that asks for the endpoints that its clusters name."""
+    return lambda: variant(
+        NODE, (CLUSTER, LISTENER), named=[ENDPOINTS], references=lambda held: [(ENDPOINTS, held.name)] * (held.type_url == CLUSTER)
+    )
+
+
+def sidecar():
+    """A client that wants everything, and is told nothing of types that are empty."""
+    return DeltaClient(ALL_AT_ONCE, EVERYTHING)
+
+
 def _check(client, stream, start, operations):
     pair = Pair(client, stream, start)
     for verb, argument in operations:
@@ -128,10 +141,55 @@ def _check(client, stream, start, operations):
 @settings(max_examples=40, deadline=None)
 @given(world, st.lists(operation, max_size=12))
 def test_delta_converges(start, operations):
-    _check(DeltaClient, DeltaStream, start, operations)
+    _check(by_name(DeltaClient), DeltaStream, start, operations)
 
 
 @settings(max_examples=40, deadline=None)
 @given(world, st.lists(operation, max_size=12))
 def test_sotw_converges(start, operations):
-    _check(SotwClient, SotwStream, start, operations)
+    _check(by_name(SotwClient), SotwStream, start, operations)
+
+
+@settings(max_examples=40, deadline=None)
+@given(world, st.lists(operation, max_size=12))
+def test_a_sidecar_has_exactly_what_there_is_once_the_version_says_so(start, operations):
+    pair = Pair(sidecar, DeltaStream, start)
+    for verb, argument in operations:
+        getattr(pair, verb)(argument)
+        if verb == "speak" and (update := pair.client.take()) is not None:
+            pair.send(pair.client.applied(update, ()))
+    while (frame := pair.stream.poll()) is not None:
+        pair.send(pair.client.receive(pair.response.FromString(frame)))
+    update = pair.client.take()  # without force, and though no rules were spoken of
+    if update is not None:
+        pair.send(pair.client.applied(update, ()))
+    held = {key: found.version for key, found in pair.client.held.items()}
+    assert held == {(url, name): found.version for url, kind in pair.snapshot.types.items() for name, found in kind.resources.items()}
+
+
+def test_empty_types_cost_a_sidecar_no_answer():
+    pair = Pair(sidecar, DeltaStream, ({"a": "1"}, {}, set()))
+    answered = []
+    while (frame := pair.stream.poll()) is not None:
+        answered.append(pair.response.FromString(frame).type_url)
+    assert answered == [CLUSTER, LISTENER]  # the last one always, so that there is an answer at all
+
+
+def test_nothing_is_said_before_the_last_type_was_asked_for():
+    stream = DeltaStream(snapshot(cluster("a", "1")))
+    first, *_, last = sidecar().connected()
+    stream.receive(first)
+    assert stream.poll() is None and stream.waiting
+    stream.receive(last)
+    assert stream.poll() is not None and not stream.waiting
+
+
+def test_all_is_answered_where_the_version_would_tell_a_sidecar_nothing():
+    more = Resource("type.googleapis.com/of.a.newer.Server", "a", b"1")
+    stream = DeltaStream(snapshot(cluster("a", "1"), more))
+    for request in sidecar().connected():
+        stream.receive(request)
+    answered = []
+    while (frame := stream.poll()) is not None:
+        answered.append(message("envoy.service.discovery.v3.DeltaDiscoveryResponse").FromString(frame).type_url)
+    assert sorted(answered) == sorted(EVERYTHING)
