@@ -264,6 +264,8 @@ class Client(ABC):
             self._opened.append(url)
             self._unanswered[url] = now + self.patience_s
             requests.append(self._first(url, ()))
+        if self.named and requests and self._knows_all():
+            requests += self._ask_for_names(now)  # the last types are not waited for: what nothing refers to is known now
         return requests
 
     def _ask_for_names(self, now: float) -> list[Message]:

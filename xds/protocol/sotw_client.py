@@ -16,6 +16,7 @@ class SotwClient(Client):
 
     def __init__(self, *args, **kwargs):
         self._versions: dict[str, str] = {}  # of each type, the last that was accepted; survives streams (C7)
+        self._in_part: set[str] = set()  # types of which the last response was refused
         super().__init__(*args, **kwargs)
 
     def refresh(self, type_url: str, names: Iterable[str]) -> Message:
@@ -25,6 +26,8 @@ class SotwClient(Client):
     def _begin(self) -> None:
         super()._begin()
         self._nonces: dict[str, str] = {}  # they mean nothing on another stream (C7)
+        for url in self._in_part:
+            self._versions.pop(url, None)  # what was good of it is held: by the version before, a server would take too little for sent (W4)
 
     def _first(self, type_url: str, names: Iterable[str]) -> Message:
         """A server that has what was accepted last need not answer (W4), so it is not waited for."""
@@ -59,7 +62,10 @@ class SotwClient(Client):
 
     def _answer(self, response: Response, error: Message | None) -> Message:
         """A NACK carries the version that was accepted before (C3)."""
-        if error is None and response.type_url in self._opened:
+        if error is not None:
+            self._in_part.add(response.type_url)
+        elif response.type_url in self._opened:
+            self._in_part.discard(response.type_url)
             self._versions[response.type_url] = response.version
         request = self._request(response.type_url)
         request.response_nonce = response.nonce

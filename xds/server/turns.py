@@ -110,6 +110,7 @@ class Writer:
         if self._timer is not None:
             self._timer.cancel()
         self._queued = True  # for good
+        self._end = _nobody
         self._turns.done(self)
 
     async def write(self) -> None:
