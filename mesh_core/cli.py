@@ -47,7 +47,9 @@ def host_and_port(text: str) -> tuple[str, int]:
 @app.command()
 def sidecar(
     config: Annotated[Path | None, typer.Option(help="A file or folder of objects (YAML); SIGHUP reads it again.")] = None,
-    control: Annotated[list[str] | None, typer.Option(help="HOST:PORT of a control plane; give several for fallback.")] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(help="HOST:PORT of a control plane, or HOST:PORT,HOST:PORT,... of equals; again for those to fall back to.")
+    ] = None,
     node: Annotated[str, typer.Option(help="This sidecar's name to the control plane.")] = "",
     workers: Annotated[int, typer.Option(min=1, max=256, help="Event loops.")] = 1,
     admin: Annotated[str, typer.Option(help="HOST:PORT of /ready, /metrics, /config.")] = "127.0.0.1:18002",
@@ -70,7 +72,7 @@ def sidecar(
         raise typer.BadParameter("a node's name has no slash: it names a file too")
     admin_host, admin_port = host_and_port(admin)
     credentials = Credentials(token, control_ca, control_cert, control_key)
-    if problem := credentials.problem([host_and_port(target)[0] for target in control or []]):
+    if problem := credentials.problem([host_and_port(target)[0] for targets in control or [] for target in targets.split(",")]):
         raise typer.BadParameter(problem)
     folder = state or default_state_folder()
     options = Options(config, control or [], node, workers, admin_host, admin_port, folder, drain_seconds, credentials)

@@ -6,7 +6,8 @@ Whatever fails on the way, nothing of the set is stored and no sidecar hears of 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -35,6 +36,9 @@ Validate = Callable[[list[tuple[str, str, str, bytes]]], Sequence[Refusal]]
 
 # A store that cannot be read is asked again after this.
 RETRY_S = 1.0
+# A change that others' changes keep coming before is decided so often, with a pause of up to this; one decision takes some 20 ms.
+ATTEMPTS = 10
+ANEW_WITHIN_S = 0.05
 
 
 def permit_all(applied: "Applied") -> None:
@@ -161,12 +165,13 @@ class ControlPlane:
     ) -> Applied:
         """Create or replace the objects of these sources, all or none. Raises Invalid, Conflict, StoreFailed, and what `permit` does."""
         async with self._lock:
-            decision = await self._decide(sources)
-            permit(decision.applied)
-            if dry_run:
-                return decision.applied
-            self._require_no_rollout()
-            return await self._commit(decision, author, reason)
+
+            async def decide() -> _Decision:
+                decision = await self._decide(sources)
+                permit(decision.applied)
+                return decision
+
+            return (await decide()).applied if dry_run else await self._make(decide, author, reason)
 
     async def try_out(self, sources: Iterable[Source], steps: Sequence[Step], hold_s: float, *, author: str, reason: str, permit: Permit) -> Rollout:
         """Begin to apply these objects, to one cohort of sidecars after the other. Raises as `apply`."""
@@ -205,20 +210,23 @@ class ControlPlane:
 
     async def delete(self, keys: Iterable[Key], *, author: str = "", reason: str = "") -> Applied:
         """Remove these objects, all or none. Raises KeyError for one that does not exist, Invalid when others need it, and as `apply`."""
-        async with self._lock:
+        gone = tuple(dict.fromkeys(keys))
+
+        async def decide() -> _Decision:
             await self._refresh()
-            gone = list(dict.fromkeys(keys))
             for key in gone:
                 if key not in self.objects:
                     raise KeyError(f"there is no {key[0]} {key[1]}")
-            self._require_no_rollout()
             wanted = {key: found for key, found in self.objects.items() if key not in gone}
-            applied = Applied(self.contents.revision, deleted=tuple(gone))
-            return await self._commit(_Decision(wanted, await self._admit(wanted), applied, (), tuple(gone)), author, reason)
+            return _Decision(wanted, await self._admit(wanted), Applied(self.contents.revision, deleted=gone), (), gone)
+
+        async with self._lock:
+            return await self._make(decide, author, reason)
 
     async def rollback(self, revision: int, *, author: str = "", reason: str = "", dry_run: bool = False, permit: Permit = permit_all) -> Applied:
         """Make the objects what they were after `revision`: a new change, admitted as any. Raises Gone, and as `apply`."""
-        async with self._lock:
+
+        async def decide() -> _Decision:
             await self._refresh()
             target = await self.store.at(revision)
             wanted = self._parse_entries(target)
@@ -226,10 +234,23 @@ class ControlPlane:
             deletes = tuple(key for key in self.contents.entries if key not in target.entries)
             applied = replace(self._applied(puts), deleted=deletes)
             permit(applied)
-            decision = _Decision(wanted, await self._admit(wanted), applied, puts, deletes)
-            if not dry_run:
-                self._require_no_rollout()
-            return applied if dry_run else await self._commit(decision, author, reason or f"rollback to revision {revision}")
+            return _Decision(wanted, await self._admit(wanted), applied, puts, deletes)
+
+        async with self._lock:
+            return (await decide()).applied if dry_run else await self._make(decide, author, reason or f"rollback to revision {revision}")
+
+    async def _make(self, decide: Callable[[], Awaitable[_Decision]], author: str, reason: str) -> Applied:
+        """Make a change. Where another control plane made one between, it is decided anew, on what is there now."""
+        for left in reversed(range(ATTEMPTS)):
+            decision = await decide()
+            self._require_no_rollout()
+            try:
+                return await self._commit(decision, author, reason)
+            except Conflict:
+                if not left:
+                    raise
+            await asyncio.sleep(random.uniform(0, ANEW_WITHIN_S))
+        raise AssertionError("the last attempt returns or raises")
 
     def _require_no_rollout(self) -> None:
         if self.rollout is not None and self.rollout.is_under_way:

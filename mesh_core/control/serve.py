@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -102,6 +103,7 @@ async def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT; `announce` gets one line when both addresses answer. Raises as `serving`."""
     gc.set_threshold(*GARBAGE_EVERY)
+    _allow_open_files()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,6 +112,12 @@ async def run(
         revision, scheme = found.plane.contents.revision, "https" if guard.rest_certificate else "http"
         announce(f"control plane ready: xDS on {found.grpc}, REST on {scheme}://{found.rest}, revision {revision}")
         await stop.wait()
+
+
+def _allow_open_files() -> None:
+    """As many as this process may have: a sidecar takes one, and the usual limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _bind(where: HostPort) -> socket.socket:

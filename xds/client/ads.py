@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from xds.client.call import SILENCE_S, Ended, Unclear, Unimplemented, answers, opened, why_ended
 from xds.client.credentials import NONE, Credentials
 from xds.client.reports import Reports
+from xds.client.targets import Targets
 from xds.messages import message
 from xds.protocol.backoff import Backoff
 from xds.protocol.client import DOES_NOT_EXIST_AFTER_S, Client, DeltaClient, Held, References, Update, refers_to_nothing
@@ -37,7 +38,7 @@ OnConnection = Callable[[str | None], None]  # the control plane's address, or N
 
 
 class AdsClient:
-    """`targets` in the order of preference. `named` are the types of which only what `references` say is asked for (C8)."""
+    """`targets` as in targets.py. `named` are the types of which only what `references` say is asked for (C8)."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class AdsClient:
         types = tuple(type_urls)
         node.client_features.extend((TTL_FEATURE, *sorted(WRAPPING_FEATURES), *(() if named else (LAST_TYPE_FEATURE + types[-1],))))
         self.machine: Client = DeltaClient(node, types, held, named=named, references=references, patience_s=patience_s)
-        self._targets = tuple(targets)
+        self._targets = Targets(targets)
         self._without_delta: set[str] = set()  # targets, for good: what was accepted in one variant means nothing in the other
         self._on_update = on_update
         self._on_connection = on_connection
@@ -86,14 +87,14 @@ class AdsClient:
         return client_config(machine.node, machine.held.values(), machine.refused.values(), machine.absent, machine.errors.values())
 
     async def _follow(self) -> None:
-        position, said = 0, ""
+        said = ""
         while True:
-            target = self._targets[position]
+            target = self._targets.current
             self._answered = False
-            better: int | None = None
+            better = ""
             reason = "it ended the stream"
             try:
-                better = await self._stream_or_better(position)
+                better = await self._stream_or_better(target)
             except Unimplemented:
                 if target not in self._without_delta:
                     self._without_delta.add(target)
@@ -112,47 +113,48 @@ class AdsClient:
             finally:
                 self.machine.disconnected()
                 self._on_connection(None)
-            if better is not None:
-                log.info("the control plane is spoken to anew", target=self._targets[better], reason=_WHY[better == position])
-                position = better
+            if better:
+                log.info("the control plane is spoken to anew", target=better, reason=_WHY[better == target])
+                self._targets.take(better)
                 continue
             if self._answered:
                 self._backoff.reset()
             if self._answered or target != said:
                 said = target
                 log.warning("control plane lost" if self._answered else "control plane cannot be reached", target=target, reason=reason)
-            position = 0 if self._answered else (position + 1) % len(self._targets)
+            self._targets.lost(answered=self._answered)
             await asyncio.sleep(self._backoff.next_delay_s())
 
-    async def _stream_or_better(self, position: int) -> int | None:
+    async def _stream_or_better(self, target: str) -> str:
         """One stream, to its end; or until a preferred server answers, or the same is to see other credentials: which one is returned.
 
         Raises Ended, Unimplemented.
         """
-        stream = asyncio.create_task(self._stream(self._targets[position]))
-        others = [asyncio.create_task(self._renewed(position)), *([asyncio.create_task(self._search(position))] if position else [])]
+        stream = asyncio.create_task(self._stream(target))
+        preferred = self._targets.preferred
+        others = [asyncio.create_task(self._renewed(target)), *([asyncio.create_task(self._search(preferred))] if preferred else [])]
         try:
             await asyncio.wait([stream, *others], return_when=asyncio.FIRST_COMPLETED)
             if not stream.done():
                 return next(task.result() for task in others if task.done())
             await stream
-            return None
+            return ""
         finally:
             for task in (stream, *others):
                 task.cancel()
             await asyncio.gather(stream, *others, return_exceptions=True)
 
-    async def _renewed(self, position: int) -> int:
+    async def _renewed(self, target: str) -> str:
         await self._credentials.change()
-        return position
+        return target
 
-    async def _search(self, before: int) -> int:
+    async def _search(self, preferred: Sequence[str]) -> str:
         backoff = Backoff()
         while True:
             await asyncio.sleep(backoff.next_delay_s())
-            for position, target in enumerate(self._targets[:before]):
+            for target in preferred:
                 if await answers(target, self._credentials, self.machine):
-                    return position
+                    return target
 
     async def _stream(self, target: str) -> None:
         """One stream from its first request to its end."""

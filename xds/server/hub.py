@@ -16,6 +16,8 @@ from xds.protocol.stream import MAX_WAIT_S, ServerStream, Verdict
 from xds.server.gate import ANYBODY, Denied, Gate, Open, Peer
 from xds.server.turns import Turns, Wake
 
+# Open streams of one control plane; one of a sidecar takes some 60 KiB. Who comes beyond is sent to another control plane.
+MAX_STREAMS = 20_000
 # Nodes that are gone and still shown by `status`. The oldest are forgotten first.
 MAX_DEPARTED = 10_000
 
@@ -86,6 +88,10 @@ class Hub:
 
     def on_verdict(self, listener: Listener) -> None:
         self._listeners.append(listener)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._open) >= MAX_STREAMS
 
     def opened(self, connection: Connection) -> None:
         self._open.add(connection)

@@ -18,6 +18,11 @@ KEEPALIVE_TIMEOUT_MS = 20_000
 # A token that was taken back and a certificate that has expired end their streams within this.
 RECHECK_EVERY_S = 1.0
 
+# After about this long (gRPC varies it by a tenth) a stream ends and its client comes again, to any of several control planes: so one that was
+# away gets its share back. What comes again costs a request per type and one answer.
+MAX_AGE_MS = 30 * 60 * 1000
+MAX_AGE_GRACE_MS = 1000
+
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
@@ -25,6 +30,8 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_age_ms", MAX_AGE_MS),
+    ("grpc.max_connection_age_grace_ms", MAX_AGE_GRACE_MS),
     ("grpc.so_reuseport", 0),  # two control planes on one address are an error, not a lottery
 )
 

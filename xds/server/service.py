@@ -69,6 +69,8 @@ def _reports(hub: Hub) -> grpc.RpcMethodHandler:
 
 def _method(hub: Hub, machine: type[ServerStream], request: str, type_url: str) -> grpc.RpcMethodHandler:
     async def serve(_, context: grpc.aio.ServicerContext) -> None:
+        if hub.is_full:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "this control plane has as many clients as it can serve; use another one")
         who = await admitted(hub.gate, context)
         await _serve(hub, Connection(context.peer(), machine(hub.snapshot), who=who), type_url, context)
 
