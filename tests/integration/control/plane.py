@@ -12,7 +12,7 @@ import httpx
 
 from mesh_core.lab import ports
 
-READY_WITHIN_S = 20
+READY_WITHIN_S = 60
 STOPS_WITHIN_S = 10
 
 
