@@ -10,7 +10,7 @@ BIN  := $(VENV)/bin
 NATIVE := $(shell find dataplane xds/protos -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' -o -name '*.json' -o -name '*.tsv' \) -print) \
           Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: help build test demo bench conformance-postgres conformance-redis conformance-kafka conformance-xds lint fmt fuzz check lock servers clean
+.PHONY: help build test demo bench bench-xds conformance-postgres conformance-redis conformance-kafka conformance-xds lint fmt fuzz check lock servers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -48,6 +48,9 @@ fuzz: ## every fuzz target for SECONDS
 bench: $(VENV)/.built-release ## the ladder and the peers; ROUNDS rounds, a quarter of an hour
 	.ci/servers bench
 	$(BIN)/python -m tests.bench --rounds $(ROUNDS)
+
+bench-xds: build ## one control plane under 5,000 sidecars, without and with mutual TLS; four minutes; ARGS="--sidecars 500"
+	$(BIN)/python -m tests.bench.xds $(ARGS)
 
 conformance-postgres: servers build ## real clients' own test suites, directly and through a sidecar; SUITES="asyncpg django ..." for some of them
 	$(BIN)/python -m tests.conformance.postgres $(SUITES)

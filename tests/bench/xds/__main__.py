@@ -21,17 +21,27 @@ def main() -> int:
     parser.add_argument("--resources", type=int, default=1000)
     parser.add_argument("--phase", nargs="+", choices=PHASES, default=list(PHASES), help="after the first, which is always run")
     parser.add_argument("--out", type=Path, default=Path("dist/bench"), help="folder for xds.json")
+    parser.add_argument("--plain", action="store_true", help="leave the second run, with mutual TLS, out")
     options = parser.parse_args()
-    server = Server()
-    try:
-        bench = Bench(server, options.sidecars, options.resources)
-        figures = [figure for name in PHASES if name in options.phase for figure in _said(PHASES[name](bench))]
-    finally:
-        server.close()
-    _show(figures, options.sidecars, options.resources)
+    runs = {"plain": _run(options, tls=False)}
+    if not options.plain:
+        runs["mutual TLS"] = _run(options, tls=True)
+    _show(runs, options.sidecars, options.resources)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "xds.json").write_text(json.dumps([figure._asdict() for figure in figures], indent=1) + "\n")
+    document = {"machine": machine(), "sidecars": options.sidecars, "resources": options.resources}
+    document["runs"] = {name: [figure._asdict() for figure in figures] for name, figures in runs.items()}
+    (options.out / "xds.json").write_text(json.dumps(document, indent=1) + "\n")
     return 0
+
+
+def _run(options: argparse.Namespace, *, tls: bool) -> list[Figure]:
+    server = Server(tls=tls)
+    bench = Bench(server, options.sidecars, options.resources)
+    try:
+        return [figure for name in PHASES if name in options.phase for figure in _said(PHASES[name](bench))]
+    finally:
+        bench.fleet.close()
+        server.close()
 
 
 def _said(figures: list[Figure]) -> list[Figure]:
@@ -40,13 +50,15 @@ def _said(figures: list[Figure]) -> list[Figure]:
     return figures
 
 
-def _show(figures: list[Figure], sidecars: int, resources: int) -> None:
-    table = Table("what", "measured", "target", "", title=f"{sidecars} sidecars x {resources} resources, {machine()}")
-    for figure in figures:
+def _show(runs: dict[str, list[Figure]], sidecars: int, resources: int) -> None:
+    """The target is for both; the first run is judged."""
+    table = Table("what", *runs, "target", "", title=f"{sidecars} sidecars x {resources} resources, {machine()}")
+    for row in zip(*runs.values(), strict=True):
+        figure = row[0]
         verdict = "" if figure.target is None else "[green]met[/]" if figure.value <= figure.target else "[red]missed[/]"
         target = "" if figure.target is None else f"<= {figure.target:g} {figure.unit}"
-        table.add_row(figure.what, f"{figure.value:.3g} {figure.unit}", target, verdict)
-    Console(width=120).print(table)
+        table.add_row(figure.what, *(f"{one.value:.3g} {one.unit}" for one in row), target, verdict)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class Sidecar:
 class Fleet:
     """`grow` it, then `run` until something is true."""
 
-    def __init__(self, address: tuple[str, int], tls: Callable[[int], ssl.SSLContext] | None = None) -> None:
+    def __init__(self, address: tuple[str, int], tls: ssl.SSLContext | None = None) -> None:
         self._address, self._tls = address, tls
         self._epoll = select.epoll()
         self.sidecars: dict[int, Sidecar] = {}  # by file descriptor
@@ -119,8 +119,7 @@ class Fleet:
         if self._tls is not None:
             if not isinstance(sidecar.socket, ssl.SSLSocket):
                 descriptor = sidecar.socket.fileno()
-                context = self._tls(sidecar.index)
-                sidecar.socket = context.wrap_socket(sidecar.socket, server_hostname=self._address[0], do_handshake_on_connect=False)
+                sidecar.socket = self._tls.wrap_socket(sidecar.socket, server_hostname=self._address[0], do_handshake_on_connect=False)
                 self._epoll.modify(descriptor, select.EPOLLIN)
             sidecar.socket.do_handshake()
         sidecar.shaken = True

@@ -34,7 +34,7 @@ class Bench:
         self.server, self.count, self.resources = server, sidecars, resources
         self.server.apply(objects(resources))
         self.services = services(resources)
-        self.fleet = Fleet(server.address)
+        self.fleet = Fleet(server.address, server.client_tls)
         self._port = 5432
 
     def change(self, count: int, first: int = 0) -> None:

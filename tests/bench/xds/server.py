@@ -1,5 +1,6 @@
 """The control plane that is measured: a process of its own, filled through its REST API."""
 
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import httpx
 
+from mesh_core.control.access import new_token
 from mesh_core.lab import ports
+from mesh_core.lab.certs import Authority
 from tests.bench.measure import cpu_s
 
 READY_WITHIN_S = 30
@@ -18,10 +21,17 @@ _LISTENERS = 5
 
 
 class Server:
-    """`midstream control` over a SQLite file."""
+    """`midstream control` over a SQLite file. With `tls` sidecars show a certificate; `client_tls` is theirs."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="midstream-bench-")
+        self.client_tls: ssl.SSLContext | None = None
+        headers: dict[str, str] = {}
+        options: list[str] = []
+        if tls:
+            secret, digest = new_token()
+            headers["authorization"] = f"Bearer {secret}"
+            options = self._guarded(Path(self._folder.name), digest)
         grpc, rest = ports.free(), ports.free()
         self.address = ("127.0.0.1", grpc)
         store = str(Path(self._folder.name) / "control.db")
@@ -32,7 +42,22 @@ class Server:
         threading.Thread(target=self._read, args=(ready,), daemon=True).start()
         if not ready.wait(READY_WITHIN_S) or self.process.poll() is not None:
             raise RuntimeError("the control plane did not get ready:\n" + "".join(self.lines[-20:]))
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{rest}", timeout=60)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{rest}", timeout=60, headers=headers)
+
+    def _guarded(self, folder: Path, digest: str) -> list[str]:
+        """One certificate for all: as many handshakes, and fewer files."""
+        authority = Authority(folder)
+        server, sidecars = authority.issue("control"), authority.issue("bench")
+        context = self.client_tls = ssl.create_default_context(cafile=str(authority.certificate))
+        context.load_cert_chain(sidecars.certificate, sidecars.key)
+        context.set_alpn_protocols(["h2"])
+        access = folder / "access.yaml"
+        access.write_text(
+            f"people: [{{name: bench, tokenSha256: {digest}, roles: [editor]}}]\n"
+            'sidecars: [{name: bench, certificate: bench, nodes: ["bench-*"]}]\n'
+        )
+        files = {"--grpc-cert": server.certificate, "--grpc-key": server.key, "--grpc-client-ca": authority.certificate, "--access": access}
+        return [text for option, file in files.items() for text in (option, str(file))]
 
     def apply(self, documents: Iterable[str]) -> int:
         """The revision."""
