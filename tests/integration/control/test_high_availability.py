@@ -91,7 +91,9 @@ async def test_any_of_three_control_planes_may_die_and_what_was_held_is_not_sent
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_two_control_planes_that_write_at_once_lose_nothing_and_publish_the_same(kind: str, tmp_path: Path, request: pytest.FixtureRequest):
     if kind == "postgres":
-        url = f"postgresql://app:app-password@{request.getfixturevalue('postgres_shards')[0].address}/shop"
+        server = request.getfixturevalue("postgres_shards")[0]
+        await asyncio.to_thread(server.sql, "DROP SCHEMA IF EXISTS midstream CASCADE")  # what other tests left
+        url = server.dsn()
     planes: list[ControlPlane] = []
     for _ in range(2):
         store: Store = PostgresStore(url) if kind == "postgres" else SqliteStore(tmp_path / "shared.db")
