@@ -18,7 +18,7 @@ Prefix = Annotated[str, Field(max_length=512)]
 class ValueCompression(Spec):
     """Strings and values of hashes, compressed at the back end; `none` compresses nothing any more and reads what is."""
 
-    algorithm: Literal["lz4", "none"] = "lz4"
+    algorithm: Literal["lz4", "zstd", "none"] = "lz4"
     min_bytes: Annotated[int, Field(ge=64, le=1 << 25)] = 1024  # shorter values are left as they are
 
 

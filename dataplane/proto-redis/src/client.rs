@@ -6,6 +6,7 @@ use crate::frame;
 use crate::large::Large;
 use crate::lease::{Lease, Purpose};
 use crate::limits;
+use crate::pours::Pours;
 use crate::reads::Wrote;
 use crate::ring::{Ring, Tap};
 use crate::subscriptions::Subscriptions;
@@ -30,6 +31,8 @@ pub(crate) enum Wait {
     Barrier,
     /// All replies before it must be out first (it may block, or changes what replies are).
     Ring,
+    /// What the client subscribed to before must be confirmed first; nothing was done with it.
+    Confirmed,
     /// A filter delays it.
     Delay,
     /// CLIENT PAUSE is in force.
@@ -89,6 +92,8 @@ pub(crate) struct Client {
     streamed: u32,
     /// What is still to come of large replies that have begun, several at a time when they come from several nodes.
     pub expected: u64,
+    /// Its commands whose replies cannot be asked for again, if it has had any.
+    pub pours: Option<Box<Pours>>,
     /// Behind the place in the ring of its last write: until that is answered, nothing is read from the near cache.
     pub wrote: u64,
     /// Behind the place of its last read that waits for another's reply and may yet have to be sent: until then it writes nothing.
@@ -154,6 +159,7 @@ impl Client {
             estimate: FIRST_ESTIMATE,
             streamed: 0,
             expected: 0,
+            pours: None,
             tracking: None,
             told: Vec::new(),
             wrote: 0,
@@ -187,6 +193,7 @@ impl Client {
             || self.errand.is_some()
             || matches!(self.wait, Wait::Barrier | Wait::Delay | Wait::Paused | Wait::Fence)
             || (waiting > 0 && self.wait == Wait::Ring)
+            || (self.wait == Wait::Confirmed && self.owes_confirmations())
             || (waiting > 0 && waiting as u64 * u64::from(self.estimate) > limits::MAX_OUTSTANDING)
     }
 
@@ -213,6 +220,11 @@ impl Client {
     /// Whether messages wait for the end of a reply.
     pub fn has_messages(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|all| !all.waiting.is_empty())
+    }
+
+    /// Whether it is still to hear that it has subscribed to something, or no longer.
+    pub fn owes_confirmations(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|all| all.is_expecting())
     }
 
     /// Whether it has subscribed to anything.

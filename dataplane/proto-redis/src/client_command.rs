@@ -49,7 +49,7 @@ impl Redis {
                 self.answer_integer(io, key, redirect);
             }
             "client|no-evict" | "client|no-touch" if frame.is(2, "on") || frame.is(2, "off") => self.answer(io, key, b"+OK\r\n"),
-            "client|reply" if frame.is(2, "on") => self.answer(io, key, b"+OK\r\n"),
+            "client|reply" => self.client_reply(io, key, frame),
             "client|tracking" => self.track_command(io, key, frame),
             "client|caching" => self.caching(io, key, frame),
             "client|capa" => self.answer(io, key, b"+OK\r\n"),

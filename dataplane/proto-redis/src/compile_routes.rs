@@ -1,8 +1,9 @@
 //! RedisRoutes: of all that name a listener, one table.
 
-use crate::compress::Compression;
+use crate::compress::{Codec, Compression};
 use crate::fronts::MAX_FRONTS;
 use crate::routes::{Route, Routes};
+use config::proto::midstream::redis::v1::redis_routes::compression::Algorithm;
 use config::proto::midstream::redis::v1::{RedisRoutes, redis_routes};
 use config::{Context, Entry, Invalid, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,8 +87,12 @@ pub(crate) fn compresses(context: &Context<'_>, cluster: &str) -> bool {
 }
 
 fn compression(value: &redis_routes::Compression) -> Compression {
-    let from = if value.min_bytes == 0 { DEFAULT_MIN_BYTES } else { value.min_bytes as usize };
-    Compression { from: (value.algorithm() == redis_routes::compression::Algorithm::Lz4).then_some(from) }
+    let codec = match value.algorithm() {
+        Algorithm::None => None,
+        Algorithm::Lz4 => Some(Codec::Lz4),
+        Algorithm::Zstd => Some(Codec::Zstd),
+    };
+    Compression { codec, from: if value.min_bytes == 0 { DEFAULT_MIN_BYTES } else { value.min_bytes as usize } }
 }
 
 /// What SCAN has to walk: back ends, and routes that rename.

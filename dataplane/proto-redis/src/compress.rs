@@ -1,7 +1,7 @@
 //! Values compressed: what stands in front of one, and how it is read again.
 //!
 //! ```text
-//!  FF 4D 5A 01 │ algorithm (1) │ length of the value (4) │ bytes        0: as they are; 1: one LZ4 block
+//!  FF 4D 5A 01 │ algorithm (1) │ length of the value (4) │ bytes        0: as they are; 1: one LZ4 block; 2: one zstd frame
 //! ```
 //! A value is itself unless it begins with those four bytes; one that a client wrote so is marked, too, so that it is never taken for ours.
 //! What looks like a number is never touched: servers count in it.
@@ -12,13 +12,47 @@ use std::borrow::Cow;
 const MAGIC: &[u8] = b"\xffMZ\x01";
 const HEADER: usize = MAGIC.len() + 1 + 4;
 const STORED: u8 = 0;
-const LZ4: u8 = 1;
 
-/// How values of a route are compressed.
+/// zstd's own default: beyond it a value costs several times as long and is a few hundredths shorter.
+const ZSTD_LEVEL: i32 = 3;
+
+/// Who compresses; as the number that stands in front.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Codec {
+    /// Blocks of LZ4: the least time.
+    Lz4 = 1,
+    /// Frames of zstd: the least room.
+    Zstd = 2,
+}
+
+impl Codec {
+    const ALL: [Codec; 2] = [Codec::Lz4, Codec::Zstd];
+
+    fn compress(self, value: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Codec::Lz4 => Some(lz4_flex::block::compress(value)),
+            Codec::Zstd => zstd::bulk::compress(value, ZSTD_LEVEL).ok(),
+        }
+    }
+
+    /// The value, if it has that length; never more is written.
+    fn decompress(self, bytes: &[u8], length: usize) -> Option<Vec<u8>> {
+        let value = match self {
+            Codec::Lz4 => lz4_flex::block::decompress(bytes, length).ok()?,
+            Codec::Zstd => zstd::bulk::decompress(bytes, length).ok()?,
+        };
+        (value.len() == length).then_some(value)
+    }
+}
+
+/// How values of a route are compressed. What is there is read, whoever compressed it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Compression {
-    /// Values from this length on; `None`: none are, any more.
-    pub from: Option<usize>,
+    /// By whom; `None`: nothing is, any more.
+    pub codec: Option<Codec>,
+    /// Values from this length on.
+    pub from: usize,
 }
 
 /// A value that says that it is compressed, and is not.
@@ -27,11 +61,13 @@ pub(crate) struct Broken;
 
 /// What a node is given in place of a value.
 pub(crate) fn pack(value: &[u8], compression: Compression) -> Cow<'_, [u8]> {
-    if compression.from.is_some_and(|from| value.len() >= from) && !is_numeric(value) {
-        let packed = head(LZ4, value.len()).map(|head| [head.as_slice(), &lz4_flex::block::compress(value)].concat());
-        if let Some(packed) = packed.filter(|packed| packed.len() < value.len()) {
-            return Cow::Owned(packed);
-        }
+    if let Some(codec) = compression.codec
+        && value.len() >= compression.from
+        && !is_numeric(value)
+        && let (Some(head), Some(body)) = (head(codec as u8, value.len()), codec.compress(value))
+        && head.len() + body.len() < value.len()
+    {
+        return Cow::Owned([head, body].concat());
     }
     match head(STORED, value.len()) {
         Some(head) if value.starts_with(MAGIC) => Cow::Owned([head.as_slice(), value].concat()),
@@ -60,9 +96,9 @@ pub(crate) fn unpack(stored: &[u8], room: usize) -> Result<Cow<'_, [u8]>, Broken
     let length = u32::from_be_bytes(*length) as usize;
     match *algorithm {
         STORED if bytes.len() == length => Ok(Cow::Borrowed(bytes)),
-        LZ4 if length <= room.min(limits::MAX_WORD as usize) => {
-            let value = lz4_flex::block::decompress(bytes, length).map_err(|_| Broken)?;
-            if value.len() == length { Ok(Cow::Owned(value)) } else { Err(Broken) }
+        number if length <= room.min(limits::MAX_WORD as usize) => {
+            let codec = Codec::ALL.into_iter().find(|codec| *codec as u8 == number).ok_or(Broken)?;
+            codec.decompress(bytes, length).map(Cow::Owned).ok_or(Broken)
         }
         _ => Err(Broken),
     }
@@ -75,7 +111,9 @@ pub(crate) const OVERHEAD: usize = HEADER;
 mod tests {
     use super::*;
 
-    const SMALL: Compression = Compression { from: Some(64) };
+    fn small(codec: Codec) -> Compression {
+        Compression { codec: Some(codec), from: 64 }
+    }
 
     fn back(value: &[u8], compression: Compression) -> usize {
         let packed = pack(value, compression).into_owned();
@@ -85,31 +123,41 @@ mod tests {
 
     #[test]
     fn values_come_back_as_they_were() {
-        assert!(back(&b"text ".repeat(1000), SMALL) < 100);
-        assert_eq!(back(b"text text", SMALL), 9);
-        assert_eq!(back(&b"text ".repeat(1000), Compression { from: None }), 5000);
-        assert_eq!(back(&b"0123456789".repeat(100), SMALL), 1000, "a number");
+        let text = b"text ".repeat(1000);
         let noise: Vec<u8> = (0..4096u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        assert!(back(&noise, SMALL) <= noise.len());
-        back(&[MAGIC, &noise].concat(), SMALL);
-        // What begins as ours and stays as it is, is marked.
-        for value in [MAGIC, &[MAGIC, b"\x01\0\0\0\x05abc"].concat()] {
-            assert_eq!(back(value, SMALL), value.len() + OVERHEAD);
+        for small in Codec::ALL.map(small) {
+            assert!(back(&text, small) < 100);
+            assert_eq!(back(b"text text", small), 9);
+            assert_eq!(back(&b"0123456789".repeat(100), small), 1000, "a number");
+            assert!(back(&noise, small) <= noise.len());
+            back(&[MAGIC, &noise].concat(), small);
+            // What begins as ours and stays as it is, is marked.
+            for value in [MAGIC, &[MAGIC, b"\x01\0\0\0\x05abc"].concat()] {
+                assert_eq!(back(value, small), value.len() + OVERHEAD);
+            }
         }
+        assert_eq!(back(&text, Compression { codec: None, from: 0 }), 5000);
     }
 
     #[test]
     fn what_is_damaged_or_a_bomb_is_an_error() {
-        let packed = pack(&b"text ".repeat(1000), SMALL).into_owned();
-        for at in 0..packed.len() {
-            let mut damaged = packed.clone();
-            damaged[at] ^= 0x40;
-            let _ = unpack(&damaged, usize::MAX);
-            let _ = unpack(&packed[..at], usize::MAX);
+        for codec in Codec::ALL {
+            let packed = pack(&b"text ".repeat(1000), small(codec)).into_owned();
+            for at in 0..packed.len() {
+                let mut damaged = packed.clone();
+                damaged[at] ^= 0x40;
+                let _ = unpack(&damaged, usize::MAX);
+                let _ = unpack(&packed[..at], usize::MAX);
+            }
+            assert_eq!(unpack(&packed[..packed.len() - 1], usize::MAX), Err(Broken));
+            assert_eq!(unpack(&packed, 4999), Err(Broken));
+            // More comes out than the head says, or less.
+            for length in [b"\xff\xff\xff\xff", b"\x00\x00\x13\x87", b"\x00\x00\x13\x89"] {
+                let bomb = [&packed[..MAGIC.len() + 1], length, &packed[HEADER..]].concat();
+                assert_eq!(unpack(&bomb, usize::MAX), Err(Broken), "{codec:?} {length:?}");
+            }
+            let unknown = [MAGIC, b"\x03", &packed[MAGIC.len() + 1..]].concat();
+            assert_eq!(unpack(&unknown, usize::MAX), Err(Broken));
         }
-        assert_eq!(unpack(&packed[..packed.len() - 1], usize::MAX), Err(Broken));
-        assert_eq!(unpack(&packed, 4999), Err(Broken));
-        let bomb = [MAGIC, b"\x01\xff\xff\xff\xff", &packed[HEADER..]].concat();
-        assert_eq!(unpack(&bomb, usize::MAX), Err(Broken));
     }
 }

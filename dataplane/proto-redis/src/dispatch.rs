@@ -5,11 +5,13 @@ use crate::action::{Action, NearRead, Writes};
 use crate::client::Wait;
 use crate::frame::Frame;
 use crate::keys;
+use crate::lease::Purpose;
 use crate::machine::{Redis, Step};
 use crate::monitor;
 use crate::near::Mark;
 use crate::order::NO_SLOT;
 use crate::pipe::{Caching, Owner, Pending, To};
+use crate::pours::Turn;
 use crate::pubsub::SUBSCRIPTIONS;
 use crate::replicas::Replicas;
 use crate::ring::{Kind, Tap};
@@ -30,8 +32,10 @@ impl Redis {
             return Step::Taken;
         }
         let was_held = client.wait == Wait::Ring;
-        if client.subscriptions.is_some() && client.resp == 2 && self.is_subscribed_only(io, key, frame, command) {
-            return Step::Taken;
+        if client.subscriptions.is_some()
+            && let Some(step) = self.amid_subscriptions(io, key, frame, command)
+        {
+            return step;
         }
         self.keys.clear();
         if let Err(error) = keys::of(command, frame, &mut self.keys) {
@@ -257,7 +261,11 @@ impl Redis {
     pub(crate) fn keyed(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &'static Command) -> Step {
         let Ok(to) = self.place(key, frame) else { return self.cross_slot(io, key, frame, command) };
         let to = if self.replicas_read { self.read_place(io.now(), key, command, to) } else { to };
-        self.ask_read(io, key, frame, command, to);
+        match self.pour_turn(key, frame, command) {
+            Turn::Shared => self.ask_read(io, key, frame, command, to),
+            Turn::Alone => self.ask_leased(io, key, frame.bytes, to, Purpose::Pour),
+            Turn::Later => return self.wait_for_ring(io, key),
+        }
         if self.has_mirrors {
             self.mirror(io, key, frame, command, to);
         }

@@ -37,6 +37,9 @@ impl Redis {
             if client.closing && !client.has_begun_large() {
                 return Ok(bytes.len());
             }
+            if self.skips {
+                client.ring.silence.begin();
+            }
             if client.is_stalled() {
                 client.paused = true;
                 io.pause(key, true);
@@ -53,7 +56,10 @@ impl Redis {
                 Ok(Found::Inline(length)) => (self.command(io, key, &Frame { bytes: &scan.rewritten, words: &scan.words }), length),
                 Ok(Found::Nothing(length)) => (Step::Taken, length),
                 Ok(Found::Long(word)) => match self.large(io, key, &Frame { bytes: rest, words: &scan.words }, word) {
-                    Course::Begun(length) => return Ok(at + length),
+                    Course::Begun(length) => {
+                        self.command_over(key);
+                        return Ok(at + length);
+                    }
                     Course::Held => break,
                     Course::Whole => {
                         scan.streams = false;
@@ -74,8 +80,19 @@ impl Redis {
                 break;
             }
             at += length;
+            self.command_over(key);
         }
         Ok(at)
+    }
+
+    /// The client's next command is another.
+    #[inline]
+    fn command_over(&mut self, key: Key) {
+        if self.skips
+            && let Some(client) = self.clients.get_mut(key)
+        {
+            client.ring.silence.end();
+        }
     }
 
     /// The client broke the protocol: it is told so after what it is still owed, and loses its connection.

@@ -17,6 +17,9 @@ impl Redis {
     pub(crate) fn must_pace(&mut self, io: &mut dyn Io, pipe: Key, pending: Pending) -> bool {
         let Owner::Client(key, seq) = pending.owner else { return false };
         let (Some(client), Some(connection)) = (self.clients.get_mut(key), self.pipes.get_mut(pipe)) else { return false };
+        if client.ring.is_silent(seq) {
+            return false; // it costs nothing
+        }
         if client.ring.len() <= 1 {
             client.expected = 0; // what was to come when its connection broke
         }

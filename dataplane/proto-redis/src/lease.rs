@@ -31,6 +31,8 @@ pub enum Purpose {
     Block,
     /// A large reply comes on it, no faster than the client reads.
     Pace,
+    /// A reply that is likely large and cannot be asked for again comes on it ([`crate::pours`]).
+    Pour,
     /// A large command goes out on it, as the client sends it ([`crate::large`]).
     Stream,
 }
@@ -329,7 +331,7 @@ impl Redis {
         client.wait = Wait::No;
         match lease.purpose {
             Purpose::Watch => client.transaction.broken = client.transaction.is_watching(),
-            Purpose::Exec | Purpose::Block | Purpose::Pace | Purpose::Stream => {}
+            Purpose::Exec | Purpose::Block | Purpose::Pace | Purpose::Pour | Purpose::Stream => {}
         }
         self.resume(io, key);
     }

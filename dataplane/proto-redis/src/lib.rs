@@ -14,7 +14,7 @@
 //! * [`cross_slot`], [`errand`]: commands with keys in several slots, in steps ([`gather`], [`transfer`], [`shift`], [`pops`], [`streams`]).
 //! * [`ring`], [`merge`]: replies in the order of requests; the parts of a split command as one.
 //! * [`pipe`], [`cluster`], [`topology`]: connections, nodes, slots.
-//! * [`large`], [`lane`], [`heavy`]: values that are never held whole, in both directions.
+//! * [`large`], [`lane`], [`heavy`], [`pours`]: values that are never held whole, in both directions.
 //! * [`migration`]: keys on their way from one back end to another.
 //! * [`near`]: replies that are kept here until their keys change.
 
@@ -28,6 +28,7 @@ mod by_slot;
 mod client;
 mod client_command;
 mod client_list;
+mod client_reply;
 pub mod cluster;
 mod compile;
 mod compile_routes;
@@ -77,6 +78,7 @@ mod patience;
 mod pause;
 pub mod pipe;
 mod pops;
+mod pours;
 mod pubsub;
 mod reads;
 mod refresh;

@@ -188,6 +188,7 @@ impl Redis {
         let users = self.users(key);
         if let Some(client) = self.clients.get_mut(key) {
             client.resp = 2;
+            client.ring.silence.reset();
             client.reads_replicas = None;
             client.name.clear();
             client.known = users == 0;

@@ -77,6 +77,8 @@ pub struct Redis {
     pub(crate) heavy: Heavy,
     /// Errands under way that move data through this process.
     pub(crate) heavy_errands: usize,
+    /// Whether any client ever skipped a reply.
+    pub(crate) skips: bool,
     /// Clients that track.
     pub(crate) trackers: usize,
     /// Whether any back end has a near cache.
@@ -131,6 +133,7 @@ impl Redis {
             tap: None,
             heavy: Heavy::default(),
             heavy_errands: 0,
+            skips: false,
             trackers: 0,
             has_near: false,
             mark: Mark::None,

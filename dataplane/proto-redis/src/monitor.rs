@@ -136,7 +136,8 @@ impl Redis {
     fn tell_watchers(&mut self, io: &mut dyn Io, listener: &[u8], line: &[u8]) {
         for watcher in self.watchers.here.clone() {
             let is_of = self.listener_name(watcher).is_some_and(|name| name.as_bytes() == listener);
-            if is_of && io.backlog(watcher) + io.out(watcher).len() < limits::MAX_MONITOR_BACKLOG {
+            let is_silent = self.clients.get(watcher).is_some_and(|client| client.ring.silence.is_off());
+            if is_of && !is_silent && io.backlog(watcher) + io.out(watcher).len() < limits::MAX_MONITOR_BACKLOG {
                 self.push(io, watcher, line);
             }
         }

@@ -345,7 +345,7 @@ mod tests {
                 parts.for_each(|part| out.extend([one.as_slice(), part].concat()));
                 out
             };
-            let packed = compress::pack(long.as_bytes(), Compression { from: Some(64) }).into_owned();
+            let packed = compress::pack(long.as_bytes(), Compression { codec: Some(compress::Codec::Zstd), from: 64 }).into_owned();
             let mut out = Vec::new();
             merge(shape, [with(&packed).as_slice()].into_iter(), &mut out).unwrap();
             assert!(out == with(long.as_bytes()), "{reply}");

@@ -8,7 +8,8 @@
 //! When a master is lost or slots move, subscriptions follow ([`crate::rehome`]).
 //! Source: <https://redis.io/docs/latest/develop/interact/pubsub/>.
 
-use crate::client::Client;
+use crate::action::Action;
+use crate::client::{Client, Wait};
 use crate::frame::{Frame, number};
 use crate::limits;
 use crate::machine::{Redis, Step};
@@ -57,8 +58,22 @@ fn parts(message: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 impl Redis {
+    /// What a client that subscribes asks beside that: behind the confirmations of what it asked before; in RESP2 most of it not at all.
+    pub(crate) fn amid_subscriptions(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) -> Option<Step> {
+        let client = self.clients.get_mut(key)?;
+        if client.wait == Wait::Confirmed {
+            client.wait = Wait::No;
+        }
+        if command.action != Action::Subscribe && client.owes_confirmations() {
+            (client.wait, client.paused) = (Wait::Confirmed, true);
+            io.pause(key, true);
+            return Some(Step::Held);
+        }
+        (client.resp == 2 && self.is_subscribed_only(io, key, frame, command)).then_some(Step::Taken)
+    }
+
     /// Whether a RESP2 client has subscribed and may not use the command; it is answered then.
-    pub(crate) fn is_subscribed_only(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) -> bool {
+    fn is_subscribed_only(&mut self, io: &mut dyn Io, key: Key, frame: &Frame<'_>, command: &Command) -> bool {
         if !self.clients.get(key).is_some_and(Client::is_subscriber)
             || matches!(command.name, "subscribe" | "psubscribe" | "ssubscribe" | "unsubscribe" | "punsubscribe" | "sunsubscribe" | "quit" | "reset")
         {
@@ -87,6 +102,7 @@ impl Redis {
         let Some((kind, subscribe)) = Kind::of(command.name.as_bytes()) else { return Step::Taken };
         let Some(client) = self.clients.get_mut(key) else { return Step::Taken };
         let all = client.subscriptions.get_or_insert_default();
+        all.silent = client.ring.silence.holds();
         let mut names: Vec<Name> = (1..frame.len()).map(|index| (kind, frame.word(index).to_vec())).collect();
         if names.is_empty() {
             names.extend(all.wanted.keys().filter(|(of, _)| *of == kind).cloned());
@@ -242,6 +258,7 @@ impl Redis {
         if over {
             self.end_subscriptions(io, key);
         }
+        self.resume(io, key);
     }
 
     /// Sends what is no reply, at once or at the end of the reply under way.

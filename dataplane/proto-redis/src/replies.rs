@@ -172,6 +172,9 @@ impl Redis {
         if done && whole > HEAVY {
             self.note_heavy(key, pending);
         }
+        if done {
+            self.note_pour(pending, whole);
+        }
         if done && whole >= self.big_from {
             self.note_reply(key, pending, whole);
         }

@@ -6,6 +6,7 @@
 //! be on one server. Buffers of held replies are reused.
 
 use crate::action::Merge;
+use crate::client_reply::Silence;
 use crate::merge;
 use crate::order::Order;
 use std::collections::VecDeque;
@@ -57,6 +58,8 @@ pub struct Tap {
 struct Entry {
     kind: Kind,
     done: bool,
+    /// Its client does not want the reply.
+    silent: bool,
     slot: u16,
     started: Nanos,
     held: Vec<u8>,
@@ -70,6 +73,8 @@ pub struct Ring {
     base: u64,
     spare: Vec<Vec<u8>>,
     mid: bool,
+    /// What CLIENT REPLY said.
+    pub silence: Silence,
     /// Bytes of replies that wait for their turn.
     pub held: usize,
     /// A command in here is sent a second time. Until all are answered nothing new may be sent: what is still in flight may be redirected,
@@ -103,17 +108,25 @@ impl Ring {
     /// Owes one more; the number by which the reply finds its place.
     #[inline]
     pub fn push(&mut self, kind: Kind, slot: u16, started: Nanos, tap: Option<Box<Tap>>) -> u64 {
-        let seq = self.base + self.entries.len() as u64;
+        let seq = self.next();
         if let Some(order) = &mut self.order {
             order.push(slot, seq);
         }
-        self.entries.push_back(Entry { kind, done: false, slot, started, held: Vec::new(), tap });
+        // What an errand or a merge needs is kept.
+        let silent = self.silence.holds() && !matches!(kind, Kind::Part(_));
+        self.entries.push_back(Entry { kind, done: false, silent, slot, started, held: Vec::new(), tap });
         seq
+    }
+
+    /// The number that the next entry gets.
+    #[inline]
+    pub fn next(&self) -> u64 {
+        self.base + self.entries.len() as u64
     }
 
     /// The number of the entry that was pushed last.
     pub fn last(&self) -> u64 {
-        (self.base + self.entries.len() as u64).saturating_sub(1)
+        self.next().saturating_sub(1)
     }
 
     /// Whether that is plain and nothing of its reply is here.
@@ -134,6 +147,11 @@ impl Ring {
     /// Whether the reply to `seq` is passed on as it comes, none of it yet here.
     pub fn is_plain(&self, seq: u64) -> bool {
         self.index(seq).is_some_and(|index| self.entries[index].kind == Kind::Plain && self.entries[index].held.is_empty())
+    }
+
+    /// Whether the client does not want the reply to `seq`.
+    pub fn is_silent(&self, seq: u64) -> bool {
+        self.index(seq).is_some_and(|index| self.entries[index].silent)
     }
 
     /// Forgets the beginning of a reply that came and will not be whole. False: the client has part of it.
@@ -189,6 +207,9 @@ impl Ring {
         {
             tap.error = merge::error_code(bytes);
         }
+        if entry.silent {
+            return self.fill_silent(index, last, out, now, seconds);
+        }
         if index == 0 && entry.kind == Kind::Plain {
             out.extend_from_slice(bytes);
             self.mid = true;
@@ -199,6 +220,15 @@ impl Ring {
             return;
         }
         self.hold(index, bytes);
+        if last {
+            self.finish(index);
+            self.flush(out, now, seconds);
+        }
+    }
+
+    /// A piece of a reply that its client does not want.
+    #[cold]
+    fn fill_silent(&mut self, index: usize, last: bool, out: &mut Vec<u8>, now: Nanos, seconds: &Histogram) {
         if last {
             self.finish(index);
             self.flush(out, now, seconds);
@@ -298,6 +328,9 @@ impl Ring {
     fn flush_head(&mut self, merge: Merge, parts: usize, out: &mut Vec<u8>, now: Nanos, seconds: &Histogram) {
         let start = out.len();
         merge::write(merge, self.entries.range(1..=parts).map(|entry| entry.held.as_slice()), out);
+        if self.entries.front().is_some_and(|head| head.silent) {
+            out.truncate(start);
+        }
         if let Some(tap) = self.entries.front_mut().and_then(|head| head.tap.as_mut())
             && out.get(start) == Some(&b'-')
         {
@@ -339,52 +372,4 @@ const SHRINK_FROM: usize = 256;
 const SHRINK_TO: usize = 16;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::order::NO_SLOT;
-
-    fn fill(ring: &mut Ring, seq: u64, bytes: &[u8]) -> String {
-        let mut out = Vec::new();
-        ring.fill(seq, bytes, true, &mut out, 0, &Histogram::default());
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn replies_leave_in_the_order_of_requests() {
-        let mut ring = Ring::default();
-        let seqs: Vec<u64> = (0..3).map(|_| ring.push(Kind::Plain, NO_SLOT, 0, None)).collect();
-        assert_eq!(fill(&mut ring, seqs[2], b"+c\r\n"), "");
-        assert_eq!(fill(&mut ring, seqs[0], b"+a\r\n"), "+a\r\n");
-        assert_eq!(fill(&mut ring, seqs[1], b"+b\r\n"), "+b\r\n+c\r\n");
-        assert!(ring.is_empty());
-        assert_eq!(fill(&mut ring, seqs[1], b"+late\r\n"), "");
-    }
-
-    #[test]
-    fn parts_become_one_reply_and_an_error_of_one_is_the_reply() {
-        let mut ring = Ring::default();
-        let mut split = |replies: [&[u8]; 2]| {
-            let head = ring.push(Kind::Head { merge: Merge::Elements, parts: 2, left: 2 }, NO_SLOT, 0, None);
-            ring.push(Kind::Part(1), NO_SLOT, 0, None);
-            ring.push(Kind::Part(2), NO_SLOT, 0, None);
-            assert_eq!(fill(&mut ring, head + 2, replies[1]), "");
-            fill(&mut ring, head + 1, replies[0])
-        };
-        assert_eq!(split([b"*1\r\n$1\r\na\r\n", b"*1\r\n$-1\r\n"]), "*2\r\n$1\r\na\r\n$-1\r\n");
-        assert_eq!(split([b"*1\r\n$1\r\na\r\n", b"-ERR no\r\n"]), "-ERR no\r\n");
-        assert!(ring.is_empty());
-    }
-
-    #[test]
-    fn a_reply_that_becomes_the_first_while_it_streams_goes_on_directly() {
-        let mut ring = Ring::default();
-        let (a, b) = (ring.push(Kind::Plain, NO_SLOT, 0, None), ring.push(Kind::Plain, NO_SLOT, 0, None));
-        let mut out = Vec::new();
-        let seconds = Histogram::default();
-        ring.fill(b, b"$4\r\n12", false, &mut out, 0, &seconds);
-        ring.fill(a, b"+a\r\n", true, &mut out, 0, &seconds);
-        assert_eq!(out, b"+a\r\n$4\r\n12");
-        ring.fill(b, b"34\r\n", true, &mut out, 0, &seconds);
-        assert_eq!(out, b"+a\r\n$4\r\n1234\r\n");
-    }
-}
+mod tests;

@@ -52,6 +52,8 @@ struct Expected {
     /// Nodes that have not confirmed.
     left: usize,
     error: Option<Vec<u8>>,
+    /// The client wants to hear of no error (CLIENT REPLY).
+    silent: bool,
 }
 
 /// A connection to a node.
@@ -78,6 +80,8 @@ pub(crate) struct Subscriptions {
     shards: usize,
     expected: VecDeque<Expected>,
     base: u64,
+    /// What is asked now is not answered, where it is an error.
+    pub silent: bool,
     /// Its connections.
     pub feeds: Vec<Feed>,
     /// Messages that wait for the end of a reply under way.
@@ -108,6 +112,11 @@ impl Subscriptions {
         [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| self.confirmed.iter().filter(|(of, _)| *of == kind).count())
     }
 
+    /// Whether confirmations are to come.
+    pub fn is_expecting(&self) -> bool {
+        !self.expected.is_empty()
+    }
+
     /// Whether nothing is subscribed and nothing to come.
     pub fn is_over(&self) -> bool {
         !self.is_active() && self.expected.is_empty()
@@ -120,7 +129,7 @@ impl Subscriptions {
 
     /// The client is to hear of something once so many nodes have confirmed it; its number.
     pub fn expect(&mut self, kind: Kind, name: Option<&[u8]>, subscribe: bool, nodes: usize) -> u64 {
-        self.expected.push_back(Expected { kind, name: name.map(<[u8]>::to_vec), subscribe, left: nodes, error: None });
+        self.expected.push_back(Expected { kind, name: name.map(<[u8]>::to_vec), subscribe, left: nodes, error: None, silent: self.silent });
         self.base + self.expected.len() as u64 - 1
     }
 
@@ -195,7 +204,7 @@ impl Subscriptions {
         while let Some(expected) = self.complete() {
             self.base += 1;
             if let Some(error) = expected.error {
-                out.extend_from_slice(&error);
+                out.extend_from_slice(if expected.silent { b"" } else { &error });
                 continue;
             }
             if let Some(name) = &expected.name {

@@ -3,6 +3,7 @@
 
 use crate::action::{self, Action, NearRead, Writes};
 use crate::cross_slot::{self, Way};
+use crate::pours;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use wire::Class;
@@ -96,6 +97,8 @@ pub struct Command {
     pub reads: bool,
     /// Whether repeating it changes neither what is stored nor the reply; see [`action::is_repeatable`].
     pub repeatable: bool,
+    /// Whether it may change data and answer with some ([`crate::pours`]).
+    pub pours: bool,
     /// Whether its reply may be kept.
     pub near: NearRead,
     /// What it may change.
@@ -221,6 +224,7 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
         is_pattern_user: matches!(name, "sort" | "sort_ro"),
         reads: false,
         repeatable: false,
+        pours: false,
         near: NearRead::Never,
         writes: Writes::Nothing,
         children,
@@ -233,6 +237,7 @@ fn command(fields: [&'static str; 12], children: Vec<&'static Command>) -> Comma
     command.way = cross_slot::way_of(&command);
     command.reads = command.has("readonly") && !command.keys.is_empty();
     command.repeatable = action::is_repeatable(&command);
+    command.pours = pours::pours(command.name);
     command.near = action::near_of(&command);
     command.writes = action::writes_of(&command);
     command

@@ -15,6 +15,7 @@ use crate::lease::Purpose;
 use crate::limits;
 use crate::machine::{Redis, Step};
 use crate::pipe::To;
+use crate::pours::Turn;
 use crate::ring::Kind;
 use crate::table::Command;
 use wire::{Class, Io, Key};
@@ -110,7 +111,7 @@ impl Redis {
         let is_same_database = command.name == "select" && frame.word(1) == self.database(key).to_string().as_bytes();
         let Some(client) = self.clients.get_mut(key) else { return };
         if command.has("no_multi") || matches!(command.action, Action::Subscribe | Action::Monitor) {
-            return self.fail_queueing(io, key, "ERR Command not allowed inside a transaction");
+            return self.fail_queueing(io, key, &format!("ERR Command '{}' not allowed inside a transaction", command.name));
         }
         match command.action {
             Action::Refused(why) => return self.refuse(io, key, command, why),
@@ -174,14 +175,18 @@ impl Redis {
             return self.exec_by_slot(io, key);
         }
         let to = transaction.watched.or(transaction.queued.place()).unwrap_or(To::Any);
+        let watches = client.lease.is_some();
+        let turn = if watches { Turn::Shared } else { self.turn_of_pours(key) };
+        let Some(client) = self.clients.get_mut(key).filter(|_| turn != Turn::Later) else { return self.wait_for_ring(io, key) };
         let part = std::mem::take(&mut client.transaction).queued.into_one();
         let (skip, batch) = (part.skip(), part.batch());
-        let leased = client.lease.as_mut().is_some_and(|lease| {
-            lease.purpose = Purpose::Exec;
-            true
-        });
+        let leased = watches || turn == Turn::Alone;
         if leased {
             client.wait = Wait::Barrier;
+        }
+        match &mut client.lease {
+            Some(lease) => lease.purpose = Purpose::Exec,
+            None => client.purpose = Purpose::Pour,
         }
         let Some((cluster, mut pending)) = self.owe(io, key, Kind::Plain, to, false) else { return Step::Taken };
         pending.skip = skip;

@@ -41,6 +41,26 @@ fn send(sim: &mut Sim, key: Key, bytes: &[u8], at: &mut usize) {
     }
 }
 
+/// A reply that comes as fast as the client reads.
+fn paced(sim: &mut Sim, lane: Key, slow: Key, letter: u8) {
+    let (bytes, mut at, mut received) = (reply(letter), 0, Vec::new());
+    while at < bytes.len() {
+        send(sim, lane, &bytes, &mut at);
+        let waits = sim.world.unsent(slow).len();
+        assert!(waits <= 2 * wire::limits::HIGH_WATER, "{waits} bytes wait for {}", letter as char);
+        received.extend(sim.take(slow));
+    }
+    received.extend(sim.take(slow));
+    assert!(received == bytes, "reply {}", letter as char);
+}
+
+/// The connection that was dialled last.
+fn dialled(sim: &mut Sim) -> Key {
+    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
+    sim.accept(lane);
+    lane
+}
+
 #[test]
 fn large_replies_wait_in_the_node_until_the_client_reads() {
     let (mut sim, shared) = started();
@@ -61,19 +81,10 @@ fn large_replies_wait_in_the_node_until_the_client_reads() {
 
     // The client reads: the others come one by one, on a connection that is read only as fast as the client reads.
     assert_eq!(sim.take(slow), reply(b'a'));
-    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
-    sim.accept(lane);
+    let lane = dialled(&mut sim);
     for letter in b'b'..b'a' + 10 {
         assert_eq!(sim.take(lane), b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
-        let (bytes, mut at, mut received) = (reply(letter), 0, Vec::new());
-        while at < bytes.len() {
-            send(&mut sim, lane, &bytes, &mut at);
-            let waits = sim.world.unsent(slow).len();
-            assert!(waits <= 2 * wire::limits::HIGH_WATER, "{waits} bytes wait for {}", letter as char);
-            received.extend(sim.take(slow));
-        }
-        received.extend(sim.take(slow));
-        assert!(received == bytes, "reply {}", letter as char);
+        paced(&mut sim, lane, slow, letter);
     }
     // Then it is a client like any other.
     sim.send(slow, b"GET c\r\n");
@@ -88,8 +99,7 @@ fn large_replies_of_several_nodes_do_not_come_at_once() {
     let (mut sim, first) = started_with(TWO);
     let slow = sim.connect("cache");
     sim.send(slow, b"GET a\r\nGET b\r\n");
-    let second = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
-    sim.accept(second);
+    let second = dialled(&mut sim);
     for server in [first, second] {
         assert!(sim.take(server).starts_with(b"*2\r\n$3\r\nGET\r\n"));
     }
@@ -101,8 +111,7 @@ fn large_replies_of_several_nodes_do_not_come_at_once() {
         }
     }
     assert_eq!(sim.take(slow), a);
-    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
-    sim.accept(lane);
+    let lane = dialled(&mut sim);
     assert_eq!(sim.take(lane), b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n", "thrown away, and asked again in its turn");
     let (mut at, mut received) = (0, Vec::new());
     while at < b.len() {
@@ -138,8 +147,7 @@ fn a_very_large_reply_is_never_held() {
     let bytes = [format!("${}\r\n", 4 * REPLY).as_bytes(), &vec![b'a'; 4 * REPLY], b"\r\n"].concat();
     send(&mut sim, shared, &bytes, &mut 0);
     assert_eq!(sim.world.unsent(client), b"");
-    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
-    sim.accept(lane);
+    let lane = dialled(&mut sim);
     assert_eq!(sim.take(lane), b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
 }
 
@@ -154,8 +162,7 @@ fn a_key_known_to_be_large_is_read_at_its_clients_pace_at_once() {
     sim.send(client, b"GET b\r\nGET a\r\nGET c\r\n");
     assert_eq!(sim.take(shared), b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n", "what comes behind it waits for it");
     sim.send(shared, b"$1\r\nb\r\n");
-    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
-    sim.accept(lane);
+    let lane = dialled(&mut sim);
     assert_eq!(sim.take(lane), b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
     let (bytes, mut at) = (reply(b'a'), 0);
     send(&mut sim, lane, &bytes, &mut at);
@@ -172,9 +179,39 @@ fn a_large_reply_to_a_blocking_command_is_read_at_its_clients_pace() {
     let (mut sim, _) = started();
     let client = sim.connect("cache");
     sim.send(client, b"BLPOP a 0\r\n");
-    let lane = sim.did().into_iter().find_map(|did| if let Did::Dial { key, .. } = did { Some(key) } else { None }).unwrap();
-    sim.accept(lane);
+    let lane = dialled(&mut sim);
     let (bytes, mut at) = ([b":1\r\n*2\r\n$1\r\na\r\n".as_slice(), &reply(b'a')].concat(), 0);
     send(&mut sim, lane, &bytes, &mut at);
     assert!(at < bytes.len() && sim.world.unsent(client).len() <= 2 * wire::limits::HIGH_WATER);
+}
+
+#[test]
+fn large_replies_that_cannot_be_asked_for_again_come_one_by_one() {
+    const GETDEL: &[u8] = b"*2\r\n$6\r\nGETDEL\r\n$1\r\na\r\n";
+    const EXEC: &[u8] = b"*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$4\r\nEXEC\r\n";
+    let (mut sim, shared) = started();
+    let slow = sim.connect("cache");
+    sim.send(slow, &b"GETDEL a\r\n".repeat(10));
+    assert_eq!(sim.take(shared), GETDEL, "the first shows what to expect");
+    send(&mut sim, shared, &reply(b'a'), &mut 0);
+    assert_eq!(sim.world.unsent(slow).len(), reply(b'a').len(), "one reply, no more");
+    assert_eq!(sim.take(slow), reply(b'a'));
+    let lane = dialled(&mut sim);
+    for letter in b'b'..b'a' + 10 {
+        assert_eq!((sim.take(lane).as_slice(), sim.take(shared).as_slice()), (GETDEL, &b""[..]));
+        paced(&mut sim, lane, slow, letter);
+    }
+    sim.send(slow, b"MULTI\r\nGET a\r\nEXEC\r\nGETDEL a\r\n");
+    assert_eq!(sim.take(slow), b"+OK\r\n+QUEUED\r\n");
+    assert_eq!(sim.take(lane), EXEC);
+    sim.send(lane, b"+OK\r\n+QUEUED\r\n*1\r\n$1\r\nx\r\n");
+    assert_eq!(sim.take(slow), b"*1\r\n$1\r\nx\r\n");
+    // It moved, was not run, and is asked where the slot is.
+    assert_eq!(sim.take(lane), GETDEL);
+    sim.send(lane, b"-MOVED 15495 127.0.0.1:7002\r\n");
+    sim.advance(100 * MILLIS);
+    let moved = dialled(&mut sim);
+    assert_eq!(sim.take(moved), GETDEL);
+    sim.send(moved, b"$-1\r\n");
+    assert_eq!(sim.take(slow), b"$-1\r\n");
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use proto_redis::compress::Compression;
+use proto_redis::compress::{Codec, Compression};
 use proto_redis::migration::{MigrationConf, Stage};
 use proto_redis::routes::{Route, Routes};
 use proto_redis::{ClusterConf, Conf, Credentials, From, ListenerConf, Reads, Redis, Sentinel, User};
@@ -64,7 +64,7 @@ fn worker(with: &str) -> Sim {
     let routes = with.contains("routes").then(|| {
         let mut routes = vec![Route::new(b"u:", Some(b"t7:"), &other.name, false), Route::new(b"s:", None, &other.name, false)];
         if with.contains("compressing") {
-            let compression = Some(Compression { from: Some(64) });
+            let compression = Some(Compression { codec: Some(Codec::Lz4), from: 64 });
             routes.push(Route::new(b"z:", None, &cluster.name, false).compressing(compression));
             routes.push(Route::new(b"y:", Some(b"t9:"), &other.name, false).compressing(compression));
         }

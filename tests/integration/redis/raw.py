@@ -1,6 +1,7 @@
 """A connection that shows replies as they are on the wire: no client library reshapes them."""
 
 import socket
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 
@@ -24,8 +25,13 @@ class Raw:
         self._socket.close()
 
     def send(self, *words: str | bytes) -> None:
-        parts = [word.encode() if isinstance(word, str) else word for word in words]
-        self._file.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+        self.send_all([words])
+
+    def send_all(self, commands: Iterable[Sequence[str | bytes]]) -> None:
+        """Several commands at once."""
+        for words in commands:
+            parts = [word.encode() if isinstance(word, str) else word for word in words]
+            self._file.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
         self._file.flush()
 
     def ask(self, *words: str | bytes) -> bytes:

@@ -68,9 +68,9 @@ def story(client: redis.Redis, prefix: str) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("protocol", [2, 3])
-def test_clients_see_what_they_wrote(redis_cluster: RedisCluster, sidecar: Callable[..., Sidecar], protocol: int) -> None:
-    client = connect(serve(redis_cluster, sidecar), protocol=protocol)
+@pytest.mark.parametrize(("protocol", "algorithm"), [(2, "lz4"), (3, "zstd")])
+def test_clients_see_what_they_wrote(redis_cluster: RedisCluster, sidecar: Callable[..., Sidecar], protocol: int, algorithm: str) -> None:
+    client = connect(serve(redis_cluster, sidecar, algorithm), protocol=protocol)
     for key in [*client.scan_iter("packed:*"), *client.scan_iter("plain:*")]:
         client.delete(key)
     assert story(client, "packed:") == story(client, "plain:")
@@ -94,8 +94,13 @@ def test_the_cluster_has_less_and_other_bytes_are_never_taken_for_ours(redis_clu
         raw.get("packed:k")
     with pytest.raises(redis.ResponseError, match="STRLEN is not supported: values of its route are compressed"):
         raw.strlen("packed:k")
-    # Not any more: it is still read.
+    # By another, which reads it; then not any more: it is still read.
     raw.set("packed:k", LONG)
+    other = redis.Redis(port=serve(redis_cluster, sidecar, "zstd"), socket_timeout=60)
+    assert other.get("packed:k") == LONG.encode()
+    other.set("packed:k", LONG)
+    assert direct.get("packed:k").startswith(MAGIC + b"\x02")
+    assert raw.get("packed:k") == LONG.encode()
     later = redis.Redis(port=serve(redis_cluster, sidecar, "none"), socket_timeout=60)
     assert later.get("packed:k") == LONG.encode()
     later.set("packed:k", LONG)
