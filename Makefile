@@ -4,13 +4,18 @@ PYTHON  ?= python3
 PROFILE ?= release# cargo profile of the extension: release, or ci (built in a third of the time)
 SECONDS ?= 10# per fuzz target
 ROUNDS  ?= 5# of the benchmark
+QUERIES ?= 10000# of fuzz-sql, by number of shards
 
 VENV := .venv
 BIN  := $(VENV)/bin
 NATIVE := $(shell find dataplane xds/protos -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' -o -name '*.json' -o -name '*.tsv' \) -print) \
           Cargo.toml Cargo.lock pyproject.toml
 
+<<<<<<< HEAD
 .PHONY: help build test demo bench bench-xds conformance-postgres conformance-redis conformance-kafka conformance-xds lint fmt fuzz check lock servers clean
+=======
+.PHONY: help build test demo bench fuzz-sql conformance-postgres conformance-redis conformance-kafka conformance-xds lint fmt fuzz check lock servers clean
+>>>>>>> ad02c67 (PostgreSQL: reads that no merge covers are answered by the home shard over gathered rows)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -44,6 +49,9 @@ check: build ## what can drift: the stub of the extension, the documentation's l
 
 fuzz: ## every fuzz target for SECONDS
 	dataplane/fuzz/run $(SECONDS)
+
+fuzz-sql: servers build ## QUERIES random reads over 2 and over 4 shards, compared with one PostgreSQL server
+	for shards in 2 4; do PLANNER_SHARDS=$$shards PLANNER_QUERIES=$(QUERIES) $(BIN)/pytest -q -s --timeout 0 tests/integration/planner || exit 1; done
 
 bench: $(VENV)/.built-release ## the ladder and the peers; ROUNDS rounds, a quarter of an hour
 	.ci/servers bench

@@ -28,7 +28,7 @@ order by a.attrelid, a.attnum
 """
 
 UNIQUE = """
-select i.indrelid::bigint as oid,
+select i.indrelid::bigint as oid, i.indisprimary as is_primary,
        array(select a.attname::text from pg_attribute a where a.attrelid = i.indrelid and a.attnum = any(i.indkey)) as columns
 from pg_index i where i.indisunique
 """
@@ -69,13 +69,23 @@ async def introspect(connection: Connection) -> Schema:
     for row in await connection.fetch(COLUMNS):
         columns.setdefault(row["oid"], {})[row["name"]] = _column(row, default_order)
     unique: dict[int, list[frozenset[str]]] = {}
+    primary: dict[int, tuple[str, ...]] = {}
     for row in await connection.fetch(UNIQUE):
         unique.setdefault(row["oid"], []).append(frozenset(row["columns"]))
+        if row["is_primary"]:
+            primary[row["oid"]] = tuple(row["columns"])
     relations = {}
     for row in await connection.fetch(RELATIONS):
         oid = row["oid"]
         relations[row["schema"], row["name"]] = Relation(
-            row["schema"], row["name"], row["kind"], columns.get(oid, {}), tuple(unique.get(oid, ())), row["definition"], tuple(row["parents"])
+            row["schema"],
+            row["name"],
+            row["kind"],
+            columns.get(oid, {}),
+            tuple(unique.get(oid, ())),
+            primary.get(oid, ()),
+            row["definition"],
+            tuple(row["parents"]),
         )
     functions = tuple(Function(row["schema"], row["name"], row["volatile"], row["body"]) for row in await connection.fetch(FUNCTIONS))
     aggregates = frozenset(row["name"] for row in await connection.fetch(AGGREGATES))

@@ -27,6 +27,7 @@ class Relation:
     kind: str  # pg_class.relkind: r, p, v, m, f
     columns: Mapping[str, Column] = field(default_factory=dict)  # in the order of the table
     unique: tuple[frozenset[str], ...] = ()  # columns of each unique index
+    primary: tuple[str, ...] = ()  # columns of the primary key
     definition: str = ""  # of a view
     parents: tuple[str, ...] = ()  # "schema.name" of the tables it is a partition or child of
 

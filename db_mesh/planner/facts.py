@@ -33,6 +33,7 @@ class Instance:
     block: "Block"
     renamed: bool = False  # `t as x(a, b)`: its columns go by other names
     nullable: bool = False  # an outer join may put NULLs in its place
+    node: exp.Table | None = None  # where it stands
     keys: list[frozenset[KeySource]] = field(default_factory=list)
 
     @property

@@ -10,7 +10,7 @@ from db_mesh.planner import text
 from db_mesh.planner.answers import Refused
 from db_mesh.planner.request import NUMBER, PARAMETER, Request
 from db_mesh.planner.scatter import Union
-from db_mesh.planner.types import INT8, NUMERIC, Types
+from db_mesh.planner.types import EQUAL_AS_BYTES, INT8, NUMERIC, Types
 from xds.messages import enum_values
 
 # Column numbers from here on are hidden columns, counted from the first hidden one: behind a * nobody here knows how many columns there are.
@@ -161,7 +161,9 @@ class Merger:
     def _comparable(self, nodes: list[exp.Expression]) -> None:
         """Equal values have to be equal bytes. The worker checks the types; collations it cannot see."""
         columns = [column for node in nodes for column in self._types.columns(node)]
-        if any(column is None or not column.deterministic for column in columns) or any(node.find(exp.Collate) for node in nodes):
+        kinds = {self._types.oid(node) for node in nodes} - {0}
+        unlike = not kinds <= EQUAL_AS_BYTES or any(node.find(exp.Collate) for node in nodes)
+        if unlike or any(column is None or not column.deterministic for column in columns):
             reason = "DISTINCT or GROUP BY over several shards by something whose equality is not known here"
             raise Refused(reason, "use plain columns of a deterministic collation, or include the sharding key")
 

@@ -111,11 +111,16 @@ def _subqueries(facts: Facts, block: Block, anchor: Instance) -> None:
             raise Refused("LIMIT in a subquery over several shards", _ADVICE)
 
 
+def changing_calls(request: Request, schema: Schema) -> list[str]:
+    """Functions of the statement whose value is a server's own, or that change something."""
+    return sorted(request.calls & ((schema.volatile | schema.own_volatile | _LOCAL) - _HARMLESS))
+
+
 def _functions(root: exp.Select, request: Request, schema: Schema) -> None:
     for node in root.find_all(exp.Anonymous):
         if node.name.lower() in schema.aggregates:
             raise Refused(f"the aggregate {node.name.lower()} over several shards cannot be combined from the shards' own", _ADVICE)
-    changing = sorted(request.calls & ((schema.volatile | schema.own_volatile | _LOCAL) - _HARMLESS))
+    changing = changing_calls(request, schema)
     if changing:
         raise Refused(
             f"{changing[0]}() over several shards: each shard would call its own",

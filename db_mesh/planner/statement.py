@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from db_mesh.planner import scatter, writes
+from db_mesh.planner import fallback, scatter, writes
 from db_mesh.planner.answers import Outline, Refused
 from db_mesh.planner.keys import key_column
 from db_mesh.planner.merge import Merger
@@ -108,6 +108,9 @@ class _Planning:
                 key_column(one.placed, one.relation)
         if not sharded:
             return self._unsharded(root, bool(home) or walker.catalog, bool(references), facts)
+        is_read = self._outline.klass == "READ" and root.find(*_CHANGES) is None
+        if home and is_read and not walker.catalog:
+            return self._gathered(root, facts)
         if home or walker.catalog:
             name = home[0].alias if home else "the system catalogs"
             raise Refused(
@@ -149,23 +152,39 @@ class _Planning:
         places = any(isinstance(block.node, exp.Insert) and block.instances and block.instances[0].sharded for block in facts.blocks)
         result = self._outline.by_key(one, pinned.table, pinned.key_type, pinned.keys)
         result.route.by_key.places, result.route.by_key.max_chars = places, limit
-        if not write and not pinned.one_key and common_keys(facts) == frozenset(pinned.keys):
-            self._subset(root, facts, result)
+        if not write and not pinned.one_key:
+            self._subset(root, facts, result, common=common_keys(facts) == frozenset(pinned.keys))
         return result
 
-    def _subset(self, root: exp.Expression, facts, result: Message) -> None:
-        """Several keys: where they lie on several shards, the union over those shards, if that can be proven."""
+    def _subset(self, root: exp.Expression, facts, result: Message, *, common: bool) -> None:
+        """Several keys: where they lie on several shards, the union over those shards if that can be proven; rows gathered from them otherwise.
+
+        `common`: all tables have the same keys. Otherwise a shard has rows of one table that meet the wrong rows of another.
+        """
         try:
-            scattered = self._scattered(root, facts)
+            scattered = self._scattered(root, facts) if common else self._gathered(root, facts)
         except Refused as refused:
             result.proof += f" (keys on several shards are refused: {refused.reason})"
             return
         result.merge.CopyFrom(scattered.merge)
         result.splices.extend(scattered.splices)
+        result.fragments.extend(scattered.fragments)
         result.route.by_key.subset = True
         result.proof = f"{result.proof}; keys on several shards: {scattered.proof}"
 
     def _scattered(self, root: exp.Expression, facts) -> Message:
+        """A read of several shards: merged where that is proven, otherwise gathered."""
+        try:
+            return self._merged(root, facts)
+        except Refused as unmerged:
+            result = self._gathered(root, facts)
+            result.proof += f" (not merged: {unmerged.reason})"
+            return result
+
+    def _gathered(self, root: exp.Expression, facts) -> Message:
+        return fallback.gathered(root, facts, self._request, self._schema, self._outline)
+
+    def _merged(self, root: exp.Expression, facts) -> Message:
         proven = scatter.union(root, facts, self._request, self._schema)
         result = self._outline.all_shards("")
         merged = Merger(proven, self._request, result.merge).run()

@@ -13,6 +13,8 @@ from db_mesh.schema import Column
 BOOL, BYTEA, INT8, INT2, INT4, TEXT, NAME = 16, 17, 20, 21, 23, 25, 19
 FLOAT4, FLOAT8, VARCHAR, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, NUMERIC, UUID = 700, 701, 1043, 1082, 1083, 1114, 1184, 1700, 2950
 INTEGERS = {INT2, INT4, INT8}
+# Of these equal values are equal bytes; not of numerics (1.5 and 1.50) and floats (0 and -0). The worker's list is `merge/compare.rs`.
+EQUAL_AS_BYTES = {*INTEGERS, BOOL, BYTEA, TEXT, NAME, VARCHAR, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, UUID}
 
 _ORDER = {
     **dict.fromkeys(INTEGERS, "INTEGER_ORDER"),

@@ -162,7 +162,7 @@ class Walker:
             self.missing.append(table.name)
         alias = table.args.get("alias")
         instance = Instance(
-            len(self.facts.instances), table.alias_or_name, relation, placed, block, renamed=bool(alias and alias.args.get("columns"))
+            len(self.facts.instances), table.alias_or_name, relation, placed, block, bool(alias and alias.args.get("columns")), node=table
         )
         self.facts.instances.append(instance)
         block.instances.append(instance)

@@ -3,6 +3,7 @@
 use crate::back::Turn;
 use crate::client::Client;
 use crate::error::Error;
+use crate::fallback::{self, gathers};
 use crate::machine::Postgres;
 use crate::memory::parameter;
 use crate::message::{self, HEADER, Head, head};
@@ -15,7 +16,7 @@ use wire::{Cursor, Fault, Io};
 const PORTAL_SUSPENDED: &[u8] = b"s\0\0\0\x04";
 
 /// What one message of a shard means for the others.
-enum Leg {
+pub(crate) enum Leg {
     On,
     /// Its rows are not wanted now; the message stays.
     Wait,
@@ -50,6 +51,7 @@ impl Postgres {
             };
             let leg = match server.expect.front() {
                 Some(Expect::Quiet(_)) => self.quiet_message(io, server, client, tag, body),
+                _ if gathers(client, server) => self.gathered(io, server, client, tag, body),
                 _ => self.leg_message(io, server, client, tag, body),
             };
             match leg {
@@ -64,7 +66,7 @@ impl Postgres {
         }
     }
 
-    fn leg_message(&mut self, io: &mut dyn Io, server: &mut Server, client: &mut Client, tag: u8, body: &[u8]) -> Result<Leg, Fault> {
+    pub(crate) fn leg_message(&mut self, io: &mut dyn Io, server: &mut Server, client: &mut Client, tag: u8, body: &[u8]) -> Result<Leg, Fault> {
         let Some(scatter) = client.scatter.as_deref_mut() else { return Ok(Leg::On) };
         let Some(source) = scatter.legs.iter().position(|leg| *leg == server.key) else { return Ok(Leg::On) };
         let is_merging = !scatter.is_failed;
@@ -177,7 +179,7 @@ impl Postgres {
         });
     }
 
-    fn fail_scatter(&mut self, io: &mut dyn Io, server: &Server, client: &mut Client, error: &Error) {
+    pub(crate) fn fail_scatter(&mut self, io: &mut dyn Io, server: &Server, client: &mut Client, error: &Error) {
         let Some(scatter) = client.scatter.as_deref_mut().filter(|scatter| !scatter.is_failed) else { return };
         scatter.is_failed = true;
         client.meter.error(&error.code);
@@ -186,7 +188,8 @@ impl Postgres {
     }
 
     /// The statement has failed: what the others still compute is for nobody.
-    fn stop_others(&mut self, io: &mut dyn Io, server: &Server, client: &Client) {
+    pub(crate) fn stop_others(&mut self, io: &mut dyn Io, server: &Server, client: &mut Client) {
+        fallback::stop(io, client);
         for leg in client.legs.iter().filter(|leg| **leg != server.key) {
             io.pause(*leg, false);
             self.cancel_on(io, *leg);

@@ -28,6 +28,7 @@ mod end;
 mod error;
 mod extended;
 mod failover;
+mod fallback;
 mod front;
 mod group;
 mod hello;

@@ -4,11 +4,13 @@
 //! collect a connection per shard (in shard order: two such statements cannot hold what the other waits for)
 //!   -> send -> RowDescription of the first -> rows through the merger -> all ReadyForQuery -> CommandComplete
 //! ```
+//! Where no merge is proven, the rows are gathered on one of them first, which then answers alone ([`crate::fallback`]).
 //! A shard whose rows are not wanted yet (an ordered merge waits for another one's) is not read; all are not read while the client is slow.
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::extended::PARSE_COMPLETE;
+use crate::fallback::{self, Fallback};
 use crate::front::Step;
 use crate::machine::Postgres;
 use crate::message::{self, c_string, frame};
@@ -17,7 +19,7 @@ use crate::query::is_utf8;
 use crate::server::{Expect, Server};
 use crate::statement::Prepared;
 use sql::merge::{Bounds, Merger, Spec};
-use sql::{Flow, Lexer, Settings, ShardId, Values};
+use sql::{Flow, Lexer, Scripts, Settings, ShardId, Values};
 use std::rc::Rc;
 use std::sync::Arc;
 use wire::{Io, Key};
@@ -49,6 +51,8 @@ pub struct Scatter {
     pub is_simple: bool,
     /// It was told an error; the rest is thrown away.
     pub is_failed: bool,
+    /// Rows are gathered on one of the connections first.
+    pub fallback: Option<Box<Fallback>>,
 }
 
 /// A bound portal over several shards: it runs when it is executed.
@@ -60,6 +64,7 @@ pub struct Portal {
     shards: Vec<ShardId>,
     /// What each shard is sent: Parse and Bind, both unnamed.
     messages: Vec<u8>,
+    scripts: Option<Scripts>,
     is_described: bool,
 }
 
@@ -81,20 +86,21 @@ impl Postgres {
             let mut text = Vec::new();
             flow.plan.text(lexed, sql, &mut text);
             message::query(&mut messages, &text);
-            Ok((spec, bounds))
+            Ok((spec, bounds, flow.plan.scripts(lexed, sql)))
         });
-        let (spec, bounds) = match prepared {
+        let (spec, bounds, scripts) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 self.refuse(io, client, b'Q', error);
                 return Step::Done;
             }
         };
-        if !self.gather(io, client, shards) {
+        let shards = fallback::shards(client, shards, scripts.is_some());
+        if !self.gather(io, client, &shards) {
             return Step::Parked;
         }
         client.unnamed = None;
-        self.start_scatter(io, client, &messages, Scatter::new(spec, bounds, true, true));
+        self.start_scatter(io, client, &messages, scripts.as_ref(), Scatter::new(spec, bounds, true, true));
         Step::Done
     }
 
@@ -140,7 +146,7 @@ impl Postgres {
             scatter.max_rows = Some(u64::from(max_rows));
             scatter.bounds.limit = Some(scatter.bounds.limit.map_or(u64::from(max_rows), |limit| limit.min(u64::from(max_rows))));
         }
-        self.start_scatter(io, client, &portal.messages, scatter);
+        self.start_scatter(io, client, &portal.messages, portal.scripts.as_ref(), scatter);
         Step::Done
     }
 
@@ -166,11 +172,14 @@ impl Postgres {
         self.prepare_session(io, server, client);
     }
 
-    fn start_scatter(&mut self, io: &mut dyn Io, client: &mut Client, messages: &[u8], mut scatter: Scatter) {
+    fn start_scatter(&mut self, io: &mut dyn Io, client: &mut Client, messages: &[u8], scripts: Option<&Scripts>, mut scatter: Scatter) {
         scatter.legs.clone_from(&client.legs);
         scatter.running = client.legs.len();
+        match scripts {
+            Some(scripts) => self.start_fallback(io, client, &mut scatter, scripts, messages),
+            None => client.legs.iter().for_each(|leg| self.send(io, *leg, messages, Expect::Query)),
+        }
         for leg in &client.legs {
-            self.send(io, *leg, messages, Expect::Query);
             if let Some(server) = self.servers.get_mut(*leg) {
                 server.unnamed = None;
             }
@@ -202,7 +211,20 @@ impl Postgres {
 impl Scatter {
     fn new(spec: Arc<Spec>, bounds: Bounds, is_described: bool, is_simple: bool) -> Scatter {
         let (columns, legs, unread) = (Vec::new(), Vec::new(), Vec::new());
-        Scatter { spec, bounds, max_rows: None, merger: None, columns, legs, unread, running: 0, is_described, is_simple, is_failed: false }
+        Scatter {
+            spec,
+            bounds,
+            max_rows: None,
+            merger: None,
+            columns,
+            legs,
+            unread,
+            running: 0,
+            is_described,
+            is_simple,
+            is_failed: false,
+            fallback: None,
+        }
     }
 }
 
@@ -243,5 +265,7 @@ fn portal(client: &Client, flow: &Flow, shards: &[ShardId], prepared: &Prepared,
         formats.iter().for_each(|format| out.extend_from_slice(&format.to_be_bytes()));
     });
     messages.extend_from_slice(b"D\0\0\0\x06P\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04");
-    Ok(Portal { name: names.portal.into(), spec, bounds, shards: shards.to_vec(), messages, is_described: false })
+    let scripts = flow.plan.scripts(lexed, &prepared.sql);
+    let shards = fallback::shards(client, shards, scripts.is_some());
+    Ok(Portal { name: names.portal.into(), spec, bounds, shards, messages, scripts, is_described: false })
 }

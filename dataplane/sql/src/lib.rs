@@ -25,12 +25,14 @@ pub mod value;
 
 mod array;
 mod canonical;
+mod fragments;
 mod literal;
 mod refusal;
 mod splice;
 
 pub use effect::{Effect, Verb};
 pub use flow::{Flow, FlowKey, FlowTable};
+pub use fragments::Scripts;
 pub use lexer::{Lexed, Lexer, Settings, Slot, SlotKind};
 pub use plan::{Plan, Target};
 pub use refusal::Refusal;

@@ -1,6 +1,7 @@
 //! A plan as the worker runs it, and where it sends one execution.
 
 use crate::canonical::canonical;
+use crate::fragments::{self, Scripts};
 use crate::lexer::Lexed;
 use crate::merge;
 use crate::refusal::Refusal;
@@ -40,6 +41,7 @@ pub struct Plan {
     pub merge: Option<Arc<merge::Spec>>,
     route: Route,
     splices: Vec<proto::Splice>,
+    fragments: Vec<proto::Fragment>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +76,7 @@ impl Plan {
             merge: None,
             route: Route::Home,
             splices: Vec::new(),
+            fragments: Vec::new(),
         }
     }
 
@@ -100,7 +103,7 @@ impl Plan {
         }
         splice::check(&plan.splices).map_err(malformed)?;
         let (verb, tables, proof, cacheable) = (plan.verb, plan.tables, plan.proof, plan.cacheable);
-        Ok(Plan { class, verb, tables, proof, cacheable, merge, route, splices: plan.splices })
+        Ok(Plan { class, verb, tables, proof, cacheable, merge, route, splices: plan.splices, fragments: plan.fragments })
     }
 
     /// Where this execution goes.
@@ -129,11 +132,23 @@ impl Plan {
         splice::apply(&self.splices, lexed, sql, out);
     }
 
+    /// How the shards of [`Target::Many`] are brought together on the home shard, where [`Plan::text`] then runs alone; `None`: each shard
+    /// runs it, and the merge makes one answer.
+    pub fn scripts(&self, lexed: &Lexed, sql: &[u8]) -> Option<Scripts> {
+        (!self.fragments.is_empty()).then(|| fragments::scripts(&self.fragments, lexed, sql))
+    }
+
     /// Memory it holds, about, for budgets.
     pub fn bytes(&self) -> usize {
         let keys = if let Route::ByKey(by_key) = &self.route { by_key.keys.len() * size_of::<proto::KeySource>() } else { 0 };
         let texts = self.tables.iter().map(|table| table.len() + 24).sum::<usize>();
-        size_of::<Plan>() + self.proof.len() + self.verb.len() + texts + keys + self.splices.len() * 64
+        size_of::<Plan>()
+            + self.proof.len()
+            + self.verb.len()
+            + texts
+            + keys
+            + self.splices.len() * 64
+            + self.fragments.iter().map(prost::Message::encoded_len).sum::<usize>()
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn apply(splices: &[Splice], lexed: &Lexed, sql: &[u8], out: &mut Vec
 }
 
 /// `:pN` stands for the client's own text of slot N.
-fn expand(text: &str, lexed: &Lexed, sql: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn expand(text: &str, lexed: &Lexed, sql: &[u8], out: &mut Vec<u8>) {
     let mut parts = text.split(":p");
     out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
     for part in parts {

@@ -1,5 +1,6 @@
-"""The same data on two shards behind a sidecar and on one server."""
+"""The same data on shards behind a sidecar and on one server."""
 
+import os
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,8 +22,7 @@ spec:
   credentials: {{user: postgres, passwordFrom: {{env: PLANNER_PASSWORD}}}}
   pool: {{mode: transaction, size: 4}}
   shards:
-    - {{name: s0, primary: "{s0}/shop"}}
-    - {{name: s1, primary: "{s1}/shop"}}
+{shards}
 ---
 apiVersion: midstream/v1
 kind: Sharding
@@ -41,7 +41,9 @@ metadata: {{name: shop}}
 spec: {{address: "127.0.0.1:{port}", protocol: postgres, backend: shop}}
 """
 REFERENCE = "insert into countries values ('de', 'Germany'), ('fr', 'France'), ('a', null)"
+HOME = "insert into settings values ('de', '1'), ('B', '2'), ('nobody', null)"  # lies on s0 only
 SEED = 20261124
+SHARDS = int(os.environ.get("PLANNER_SHARDS", "2"))
 
 
 @dataclass
@@ -55,9 +57,11 @@ class World:
 @pytest.fixture(scope="session")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """Orders and lines written through the sidecar, and the same statements on one server."""
-    servers = [start(lambda name=name: Postgres(name, database="shop", auth="trust").start()) for name in ("planner0", "planner1", "whole")]
+    names = [*(f"planner{number}" for number in range(SHARDS)), "whole"]
+    servers = [start(lambda name=name: Postgres(name, database="shop", auth="trust", distribution=True).start()) for name in names]
     port = ports.free()
-    objects = OBJECTS.format(s0=servers[0].address, s1=servers[1].address, port=port)
+    shards = "\n".join(f'    - {{name: s{number}, primary: "{one.address}/shop"}}' for number, one in enumerate(servers[:SHARDS]))
+    objects = OBJECTS.format(shards=shards, port=port)
     folder: Path = tmp_path_factory.mktemp("planner")
     sidecar = Sidecar(objects, folder / "sidecar", env={"PLANNER_PASSWORD": "any"})
     try:
@@ -65,10 +69,12 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             connection = await server.connect()
             await connection.execute(SCHEMA)
             await connection.execute(REFERENCE)
+            if server in (servers[0], servers[-1]):
+                await connection.execute(HOME)
             await connection.close()
         sidecar.start()
-        await _fill(servers[2], port)
-        yield World(port, servers[2], servers[:2], sidecar)
+        await _fill(servers[-1], port)
+        yield World(port, servers[-1], servers[:SHARDS], sidecar)
     finally:
         sidecar.stop()
         for server in servers:

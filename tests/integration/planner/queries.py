@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 SCHEMA = """
 create table orders (customer_id bigint not null, id bigint not null, total numeric(12, 3), qty integer, note text collate "C", placed_at timestamptz,
-                     paid boolean, weight double precision, tag uuid, primary key (customer_id, id));
+                     paid boolean, weight double precision, tag uuid, name varchar(20) collate "und-x-icu", primary key (customer_id, id));
 create table order_lines (customer_id bigint not null, order_id bigint not null, sku text, n smallint, day date);
 create table countries (code text primary key, name text);
+create table settings (k text primary key, v text);
 """
 CUSTOMERS = 12
 NOTES = ["'a'", "'B'", "'ä'", "'z''z'", "''", "null", "'de'", "'fr'"]
@@ -28,6 +29,7 @@ def rows(dice: random.Random) -> list[str]:
         when = f"timestamptz '2026-01-01 00:00:00+00' + interval '{dice.randrange(40)} hours'" if dice.random() < 0.9 else "null"
         values = [customer, number, total, _or_null(dice, dice.randrange(-5, 20)), dice.choice(NOTES), when, dice.choice(["true", "false", "null"])]
         values += [_or_null(dice, f"'{dice.choice(['1.5', '-2', '1e300', 'NaN'])}'"), f"'00000000-0000-0000-0000-{dice.randrange(50):012}'"]
+        values.append(_or_null(dice, f"'{dice.choice(['ähre', 'Zoo', 'apfel', 'Apfel', 'zoo', 'éclair'])}'"))
         statements.append(f"insert into orders values ({', '.join(map(str, values))})")
         for _ in range(dice.randrange(3)):
             line = [

@@ -11,11 +11,12 @@ from decimal import Decimal, InvalidOperation
 import asyncpg
 
 from tests.integration.planner.conftest import SEED, World
-from tests.integration.planner.queries import Generator, Query
+from tests.integration.planner.queries import Query
 from tests.integration.planner.simple import ServerError, Simple
+from tests.integration.planner.wide import Wide
 
 QUERIES = int(os.environ.get("PLANNER_QUERIES", "600"))
-ANSWERED = 0.6  # at least this share; measured 0.7
+ANSWERED = 0.95  # at least this share
 
 
 def compare(query: Query, mesh: list, whole: list) -> None:
@@ -40,13 +41,13 @@ def sort_key(value: bytes | str | None) -> object:
 async def test_both_shards_have_rows(world: World) -> None:
     counts = [(await shard.fetch("select count(*) from orders"))[0][0] for shard in world.shards]
     assert sum(counts) == (await world.whole.fetch("select count(*) from orders"))[0][0]
-    assert min(counts) > 20, "the hash puts everything on one shard"
+    assert min(counts) > 5, "the hash puts everything on one shard"
 
 
 async def test_no_wrong_row_in_the_simple_protocol(world: World) -> None:
     mesh = await Simple.connect(world.mesh, "shop", "postgres")
     whole = await Simple.connect(world.whole.port, "shop", "postgres")
-    generator = Generator(random.Random(int(os.environ.get("PLANNER_SEED", SEED))))
+    generator = Wide(random.Random(int(os.environ.get("PLANNER_SEED", SEED))))
     refused: Counter[str] = Counter()
     answered = 0
     for _ in range(QUERIES):
@@ -77,7 +78,7 @@ async def test_no_wrong_row_in_the_simple_protocol(world: World) -> None:
 async def test_no_wrong_row_in_the_extended_protocol(world: World) -> None:
     mesh = await asyncpg.connect(host="127.0.0.1", port=world.mesh, user="postgres", database="shop")
     whole = await world.whole.connect()
-    generator = Generator(random.Random(1 + int(os.environ.get("PLANNER_SEED", SEED))))
+    generator = Wide(random.Random(1 + int(os.environ.get("PLANNER_SEED", SEED))))
     answered = 0
     for _ in range(QUERIES // 2):
         query = generator.next()

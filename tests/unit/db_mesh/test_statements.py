@@ -41,9 +41,16 @@ def describe(answer, sql: str) -> list[str]:
         return [*lines, f"refused {refuse.sqlstate}: {refuse.message}", f"hint: {refuse.hint}"]
     lines.append(f"to {_keys(answer.route.by_key)}" if to == "by_key" else f"to {to}")
     lines += [f"splice: {_splice(sql, one)}" for one in answer.splices]
+    lines += [f"gather: {_fragment(one)}" for one in answer.fragments]
     if answer.HasField("merge"):
         lines.append(f"merge: {_merge(answer.merge)}")
     return [*lines, f"proof: {answer.proof}"]
+
+
+def _fragment(one) -> str:
+    condition = f" where {one.condition}" if one.condition else ""
+    key = f"; primary key {one.primary_key}" if one.primary_key else ""
+    return f"{one.name}: {one.columns} of {one.relation}{condition}{key}"
 
 
 def _keys(by_key) -> str:
