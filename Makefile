@@ -11,11 +11,7 @@ BIN  := $(VENV)/bin
 NATIVE := $(shell find dataplane xds/protos -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' -o -name '*.json' -o -name '*.tsv' \) -print) \
           Cargo.toml Cargo.lock pyproject.toml
 
-<<<<<<< HEAD
-.PHONY: help build test demo bench bench-xds conformance-postgres conformance-redis conformance-kafka conformance-xds lint fmt fuzz check lock servers clean
-=======
-.PHONY: help build test demo bench fuzz-sql conformance-postgres conformance-redis conformance-kafka conformance-xds lint fmt fuzz check lock servers clean
->>>>>>> ad02c67 (PostgreSQL: reads that no merge covers are answered by the home shard over gathered rows)
+.PHONY: help build test demo bench fuzz-sql bench-xds conformance-postgres conformance-redis conformance-kafka conformance-xds lint fmt fuzz check lock servers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
