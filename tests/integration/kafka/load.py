@@ -120,6 +120,8 @@ class Transactions(Load):
             if keep:
                 self._insist(lambda: producer.commit_transaction(DEADLINE_S))
                 return True
+            # librdkafka would end it before its partitions are registered, and take the coordinator's answer for fatal (its issue 4849).
+            producer.flush(DEADLINE_S)
         except KafkaException as error:
             if not error.args[0].txn_requires_abort():
                 raise

@@ -64,11 +64,11 @@ def test_brokers_restart_under_transactions(brokers: Kafka, sidecar: Callable[..
     loads = [Idempotent(bootstrap, "events"), Transactions(bootstrap, "ledger", "till-1"), Transactions(bootstrap, "ledger", "till-2")]
     with loads[0], loads[1], loads[2]:
         hurt(brokers, loads)
-    assert [load.errors for load in loads] == [[], [], []]
     for topic in ("ledger", "events"):
         written = Counter(value for load in loads if load.topic == topic for value in load.written)
         found = Counter(stored(bootstrap, topic, PARTITIONS))
         assert not written - found, f"{topic}: lost"
         assert not found - written, f"{topic}: twice, or never acknowledged"
+    assert [load.errors for load in loads] == [[], [], []]
     seen = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).brokers.values()
     assert {(broker.host, broker.port) for broker in seen} <= {("127.0.0.1", port + 1 + node) for node in range(BROKER_PORTS)}
