@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_STYLE = {"ACKED": "green", "NACKED": "bold red", "SENT": "yellow", "STALE": "yellow"}
+_STYLE = {"ACKED": "green", "NACKED": "bold red", "QUARANTINED": "bold red", "SENT": "yellow", "STALE": "yellow"}
 # A terminal's width when there is none: nothing is cut in a log.
 _WIDE = 240
 

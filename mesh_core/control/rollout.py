@@ -154,7 +154,7 @@ class Rollout:
         """Raises Failed where it was refused."""
         done = True
         for state in resource_states(self.hub, connection):
-            if state.state is State.NACKED:
+            if state.state in (State.NACKED, State.QUARANTINED):
                 raise Failed(f"{node} refused {self._blamed(state)}")
             done = done and state.state is State.ACKED
         return done

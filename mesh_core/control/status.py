@@ -9,7 +9,7 @@ from xds.server.hub import Connection, Hub
 from xds.server.status import ResourceState, State, resource_states
 
 # An object is as well off as the worst of its resources.
-_WORST_FIRST = (State.NACKED, State.STALE, State.SENT, State.ACKED)
+_WORST_FIRST = (State.NACKED, State.QUARANTINED, State.STALE, State.SENT, State.ACKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _object_state(blame: Blame, owned: list[tuple[Authored, ResourceState]]) -> 
     owner, worst = min(owned, key=lambda pair: _WORST_FIRST.index(pair[1].state))
     main = next((state for _, state in reversed(owned) if state.name == owner.name), worst)
     document = owner.document
-    if worst.state is not State.NACKED:
+    if worst.state not in (State.NACKED, State.QUARANTINED):
         return ObjectState(owner.kind, owner.name, worst.state, main.version, document.file, document.line_of("metadata.name"))
     item = blame.owner(worst.type_url, worst.name)
     path = authored_path(item, worst.field) if item else worst.field

@@ -15,7 +15,9 @@ def in_force(status: dict) -> bool:
 
 def answered(status: dict) -> bool:
     """No connected sidecar owes an answer any more."""
-    return all(found["state"] in ("ACKED", "NACKED") for sidecar in status["sidecars"] if sidecar["connected"] for found in sidecar["objects"])
+    return all(
+        found["state"] in ("ACKED", "NACKED", "QUARANTINED") for sidecar in status["sidecars"] if sidecar["connected"] for found in sidecar["objects"]
+    )
 
 
 def wait_in_force(client: RestClient, seconds: float, *, node: str = "", revision: int = 0) -> dict:

@@ -4,6 +4,7 @@ Our sidecars put a `midstream.status.v1.ApplyReport` into the details of the err
 response are in force. Any other client has one text for the whole response, and which of its resources it applied is not known.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ INVALID_ARGUMENT = 3
 
 # Of a peer's reason we keep this much: Envoy's begin with a kilobyte of debug string.
 MAX_REASON_CHARS = 4000
+
+_CONSTRAINT = re.compile(r"\w+ValidationError\.(\w+)")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def refusals_of(error: Message, type_url: str, resources: Iterable[Resource]) ->
     sent = {resource.name: resource for resource in resources}
     report = _report_in(error)
     if report is None:
-        reason = error.message[:MAX_REASON_CHARS]
+        reason = _readable(error.message)[:MAX_REASON_CHARS]
         return {name: Refused(type_url, name, resource.version, "", reason) for name, resource in sent.items()}
     refused = {}
     for item in report.refusals:
@@ -45,6 +49,21 @@ def refusals_of(error: Message, type_url: str, resources: Iterable[Resource]) ->
             version = item.version or sent[item.name].version
             refused[item.name] = Refused(type_url, item.name, version, item.field, item.reason[:MAX_REASON_CHARS])
     return refused
+
+
+def names_the_refused(error: Message) -> bool:
+    """It says of each resource whether it is meant; otherwise one of the response is, or several."""
+    return any(detail.type_url == REPORT_URL for detail in error.details)
+
+
+def field_in(reason: str) -> str:
+    """The path of the field in a reason as Envoy words it: "ClusterValidationError.ConnectTimeout: value must be ..."; "" where there is none."""
+    return ".".join(_CAMEL.sub("_", step).lower() for step in _CONSTRAINT.findall(reason))
+
+
+def _readable(reason: str) -> str:
+    """Envoy shows the whole resource before it says what is wrong with it."""
+    return reason.rpartition("\n: ")[2] if reason.startswith("goo.gle/debug") else reason
 
 
 def error_of(refusals: Iterable[Refused]) -> Message:

@@ -190,6 +190,13 @@ class TypeSet:
         """Those with a TTL."""
         return tuple(resource for resource in self.resources.values() if resource.ttl_s)
 
+    def without(self, instead: Mapping[str, Resource | ResourceError]) -> "TypeSet":
+        """The same set with something else in place of some names."""
+        kept = [resource for name, resource in self.resources.items() if name not in instead]
+        resources = [found for found in instead.values() if isinstance(found, Resource)]
+        errors = [found for found in instead.values() if isinstance(found, ResourceError)]
+        return TypeSet(self.type_url, kept + resources, [*self.errors.values(), *errors])
+
     def _compare(self, older: "TypeSet") -> Difference:
         before, after = older.resources, self.resources
         changed = [new for name, new in after.items() if name not in before or before[name].version != new.version]
@@ -214,6 +221,12 @@ class Snapshot:
             new = TypeSet(url, *by_type.get(url, ((), ())))
             old = earlier.get(url)
             self.types[url] = old if old is not None and old.version == new.version else new
+
+    def with_sets(self, sets: Mapping[str, TypeSet]) -> "Snapshot":
+        """The same with other sets of some types."""
+        found = Snapshot()
+        found.types = self.types | dict(sets)
+        return found
 
     @cached_property
     def version(self) -> str:

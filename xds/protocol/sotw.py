@@ -37,6 +37,11 @@ class SotwStream(ServerStream):
     def sends_ttl(self) -> bool:
         return TTL_FEATURE in self._features and not WRAPPING_FEATURES.isdisjoint(self._features)
 
+    def disown(self, type_url: str, names: Iterable[str]) -> None:
+        super().disown(type_url, names)
+        for name in names:
+            self._sent.get(type_url, {}).pop(name, None)
+
     def _names(self, subscription: Subscription, names: set[str]) -> None:
         """The request's names are the whole subscription; what is new among them must be sent (W3)."""
         if not names and not subscription.explicit:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from google.protobuf.message import Message
 
 from xds.protocol.errors import ResourceError
-from xds.protocol.report import Refused, refusals_of
+from xds.protocol.report import Refused, names_the_refused, refusals_of
 from xds.protocol.resource import EMPTY_CHUNK, Chunk, Resource, Snapshot, TypeSet
 from xds.protocol.subscription import Subscription
 from xds.protocol.types import CLUSTER, ENDPOINTS, push_rank
@@ -54,11 +54,16 @@ class StreamError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The client's answer to one response: an ACK when `refused` is None."""
+    """The client's answer to one response: an ACK when `refused` is None. Where it is not `exact`, one of the refused or several are meant."""
 
     type_url: str
-    names: tuple[str, ...]
+    resources: tuple[Resource, ...]
     refused: dict[str, Refused] | None = None
+    exact: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(resource.name for resource in self.resources)
 
 
 @dataclass(slots=True)
@@ -82,27 +87,33 @@ class TypeState:
     refused: dict[str, Refused] = field(default_factory=dict)
     last_nonce: str = ""
     gone: set[str] | None = None  # names whose removal is still to be sent
+    taken: Chunk = EMPTY_CHUNK  # of the last response that was acknowledged
 
     def acknowledge(self, nonce: str) -> Verdict | None:
         chunk = self.pending.pop(nonce, None)
         if chunk is None:
             return None
-        names = tuple(resource.name for resource in chunk.resources)
         if self.refused:
-            for name in names:
-                self.refused.pop(name, None)
-        return Verdict(self.subscription.type_url, names)
+            for resource in chunk.resources:
+                self.refused.pop(resource.name, None)
+        self.taken = chunk
+        return Verdict(self.subscription.type_url, chunk.resources)
 
     def refuse(self, nonce: str, error: Message) -> Verdict | None:
         chunk = self.pending.pop(nonce, None)
         if chunk is None:
             return None
-        refused = refusals_of(error, self.subscription.type_url, chunk.resources)
-        names = tuple(resource.name for resource in chunk.resources)
-        for name in names:
-            self.refused.pop(name, None)
+        exact = names_the_refused(error)
+        refused = refusals_of(error, self.subscription.type_url, chunk.resources if exact else self._new_in(chunk))
+        for resource in chunk.resources:
+            self.refused.pop(resource.name, None)
         self.refused |= refused
-        return Verdict(self.subscription.type_url, names, refused)
+        return Verdict(self.subscription.type_url, chunk.resources, refused, exact)
+
+    def _new_in(self, chunk: Chunk) -> tuple[Resource, ...]:
+        """In the state of the world a response repeats what the client took before: that is not what it refuses now."""
+        taken = {resource.name: resource.version for resource in self.taken.resources}
+        return tuple(found for found in chunk.resources if taken.get(found.name) != found.version) or chunk.resources
 
 
 class ServerStream(ABC):
@@ -123,6 +134,10 @@ class ServerStream(ABC):
 
     def offer(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+
+    def disown(self, type_url: str, names: Iterable[str]) -> None:
+        """The client did not take these: what is offered next is sent even where it is the same."""
+        self.types[type_url].subscription.disown(names)
 
     def poll(self) -> bytes | None:
         """The next response, serialised. What is in flight is remembered by its nonce."""

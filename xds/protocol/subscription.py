@@ -107,6 +107,11 @@ class Subscription:
                 if not self.wants(held):
                     self.holds.pop(held, None)
 
+    def disown(self, names: Iterable[str]) -> None:
+        """The client was given these and did not take them: what it has of them is not known."""
+        refused = set(names)
+        self.holds = {name: version for name, version in self._versions().items() if name not in refused}
+
     def due(self, target: TypeSet) -> Difference:
         """What the client must be given to hold `target`, as far as it is subscribed. Call `settle` once that is queued."""
         held = self.holds

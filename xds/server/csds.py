@@ -13,7 +13,7 @@ from xds.server.status import State, resource_states
 
 _SERVICE = "envoy.service.status.v3.ClientStatusDiscoveryService"
 _STATUS = "envoy.service.status.v3.ConfigStatus"
-_MEANING = {State.ACKED: "SYNCED", State.NACKED: "ERROR", State.SENT: "STALE", State.STALE: "STALE"}
+_MEANING = {State.ACKED: "SYNCED", State.NACKED: "ERROR", State.QUARANTINED: "ERROR", State.SENT: "STALE", State.STALE: "STALE"}
 
 
 def handler(hub: Hub) -> grpc.GenericRpcHandler:
@@ -53,5 +53,5 @@ def _describe(hub: Hub, connection: Connection, config: Message, *, contents: bo
         if contents and found.type_url != SECRET:
             row.xds_config.type_url = found.type_url
             row.xds_config.value = hub.snapshot_for(connection.node).types[found.type_url].resources[found.name].value
-        if found.state is State.NACKED:
+        if found.reason:
             row.error_state.details = f"{found.field}: {found.reason}" if found.field else found.reason

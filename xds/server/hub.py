@@ -14,6 +14,7 @@ from xds.protocol.errors import ResourceError
 from xds.protocol.resource import Resource, Snapshot
 from xds.protocol.stream import MAX_WAIT_S, ServerStream, Verdict
 from xds.server.gate import ANYBODY, Denied, Gate, Open, Peer
+from xds.server.quarantine import Quarantine, kind_of
 from xds.server.turns import Turns, Wake
 
 # Open streams of one control plane; one of a sidecar takes some 60 KiB. Who comes beyond is sent to another control plane.
@@ -31,6 +32,7 @@ class Connection:
     peer: str
     stream: ServerStream
     node: str = ""
+    kind: str = ""  # of client, by its name and version
     since: float = field(default_factory=time.time)  # seconds since the epoch; when it came, then when it went
     open: bool = True
     wake: Wake = field(default_factory=Wake)
@@ -58,33 +60,43 @@ class Hub:
         self.turns = Turns()
         self.nodes: dict[str, Connection] = {}  # by node id: its newest stream
         self._open: set[Connection] = set()
+        self.quarantine = Quarantine(self.snapshot_for, self._offer, self._offer_all)
         self._listeners: list[Listener] = []
 
     def publish(self, resources: Iterable[Resource], errors: Iterable[ResourceError] = ()) -> Snapshot:
         """Make these the whole configuration of every node that tries nothing else. `errors` say of resources that are not in it why not."""
-        self.snapshot = Snapshot(resources, errors=errors, previous=self.snapshot)
-        self._offer()
+        before, self.snapshot = self.snapshot, Snapshot(resources, errors=errors, previous=self.snapshot)
+        self.quarantine.published(before, self.snapshot)
+        self._changed()
         return self.snapshot
 
     def try_out(self, resources: Iterable[Resource], cohort: Callable[[str], bool]) -> None:
         """Make these the whole configuration of the nodes of a cohort, by their ids, until the trial ends."""
         self.trial = Trial(Snapshot(resources, previous=self.trial.snapshot if self.trial else self.snapshot), cohort)
-        self._offer()
+        self.quarantine.published(self.snapshot, self.trial.snapshot)
+        self._changed()
 
     def end_trial(self) -> None:
         """All are given the same again."""
         self.trial = None
-        self._offer()
+        self._changed()
 
     def snapshot_for(self, node: str) -> Snapshot:
         return self.trial.snapshot if self.trial is not None and self.trial.cohort(node) else self.snapshot
 
-    def _offer(self) -> None:
+    def _changed(self) -> None:
+        self.quarantine.release((self.snapshot, *((self.trial.snapshot,) if self.trial else ())))
+        self._offer_all()
+
+    def _offer_all(self) -> None:
         for connection in self._open:
-            snapshot = self.snapshot_for(connection.node)
-            if connection.stream.snapshot is not snapshot:
-                connection.stream.offer(snapshot)
-                connection.wake.set()
+            self._offer(connection)
+
+    def _offer(self, connection: Connection) -> None:
+        snapshot = self.quarantine.view(self.snapshot_for(connection.node), connection)
+        if connection.stream.snapshot is not snapshot:
+            connection.stream.offer(snapshot)
+            connection.wake.set()
 
     def on_verdict(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -102,10 +114,12 @@ class Hub:
             connection.node = connection.stream.node.id or connection.peer
             self.nodes.pop(connection.node, None)
             self.nodes[connection.node] = connection
-            connection.stream.offer(self.snapshot_for(connection.node))
+            connection.kind = kind_of(connection.stream.node)
+            self._offer(connection)
         if connection.stream.may_owe:
             connection.wake.set()
         if verdict is not None:
+            self.quarantine.judged(connection, verdict)
             for listener in self._listeners:
                 listener(connection.node, verdict)
 
@@ -133,6 +147,7 @@ class Hub:
 
     def closed(self, connection: Connection) -> None:
         self._open.discard(connection)
+        self.quarantine.closed(connection)
         connection.open = False
         connection.since = time.time()
         if len(self.nodes) - len(self._open) > MAX_DEPARTED:

@@ -14,6 +14,7 @@ from xds.server.hub import Connection, Hub
 
 class State(StrEnum):
     ACKED = "ACKED"  # in force there
+    QUARANTINED = "QUARANTINED"  # refused by a client of its kind, and so held back from it
     NACKED = "NACKED"  # refused there; what the node had before stays in force
     SENT = "SENT"  # not answered yet
     STALE = "STALE"  # the node has not been given this version
@@ -37,7 +38,16 @@ def resource_states(hub: Hub, connection: Connection) -> Iterator[ResourceState]
         versions = _versions(state)
         for resource in target.resources.values():
             if state.subscription.wants(resource.name):
-                yield _state_of(resource, state, versions, in_flight)
+                yield _held_back(hub, connection.kind, resource) or _state_of(resource, state, versions, in_flight)
+
+
+def _held_back(hub: Hub, kind: str, resource: Resource) -> ResourceState | None:
+    found = hub.quarantine.found(kind, resource)
+    if found is not None:
+        return ResourceState(resource.type_url, resource.name, resource.version, State.QUARANTINED, found.field, f"{found.node}: {found.reason}")
+    if hub.quarantine.is_suspect(kind, resource):
+        return ResourceState(resource.type_url, resource.name, resource.version, State.SENT)
+    return None
 
 
 def _state_of(resource: Resource, state: TypeState, versions: dict[str, str], in_flight: set[int]) -> ResourceState:

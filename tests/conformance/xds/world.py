@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from xds.messages import message, serialise, type_url
 from xds.protocol.resource import Resource
@@ -47,6 +47,11 @@ class Server:
         async with self._answered:
             await asyncio.wait_for(self._answered.wait_for(lambda: name in self._states(node, State.NACKED)), WITHIN_S)
         return self._states(node, State.NACKED)[name]
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Until an answer makes this true."""
+        async with self._answered:
+            await asyncio.wait_for(self._answered.wait_for(reached), WITHIN_S)
 
     def _acked(self, node: str) -> set[str]:
         return set(self._states(node, State.ACKED))
