@@ -44,6 +44,13 @@ def host_and_port(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
 @app.command()
 def sidecar(
     config: Annotated[Path | None, typer.Option(help="A file or folder of objects (YAML); SIGHUP reads it again.")] = None,
@@ -59,6 +66,7 @@ def sidecar(
     control_ca: Annotated[Path | None, typer.Option(help="Control planes are spoken to over TLS, by this authority's certificate, PEM.")] = None,
     control_cert: Annotated[Path | None, typer.Option(help="This sidecar's certificate chain for control planes that ask for one, PEM.")] = None,
     control_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, for rollouts that choose sidecars by it; give several.")] = None,
 ) -> None:
     """Runs a sidecar in the foreground: from files, or from a control plane."""
     from mesh_core.sidecar.run import Options, default_state_folder, main
@@ -75,7 +83,8 @@ def sidecar(
     if problem := credentials.problem([host_and_port(target)[0] for targets in control or [] for target in targets.split(",")]):
         raise typer.BadParameter(problem)
     folder = state or default_state_folder()
-    options = Options(config, control or [], node, workers, admin_host, admin_port, folder, drain_seconds, credentials)
+    labels = dict(map(_key_and_value, label or []))
+    options = Options(config, control or [], node, workers, admin_host, admin_port, folder, drain_seconds, credentials, labels)
     raise typer.Exit(main(options, families()))
 
 

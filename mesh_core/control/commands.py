@@ -87,9 +87,11 @@ def apply(
     dry_run: Annotated[bool, typer.Option(help="Check everything, change nothing.")] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until every connected sidecar has answered; 0: do not wait.")] = 0,
     canary: Annotated[
-        list[str] | None, typer.Option(help="First on a part of the sidecars, like 10% or shop-1*; again for the next part. Waits for the end.")
+        list[str] | None,
+        typer.Option(help="First on a part of the sidecars, like 10%, zone:eu-1, label:KEY=VALUE or shop-1*; again for the next. Waits for the end."),
     ] = None,
     hold: Annotated[float, typer.Option(min=0, help="Seconds that each part has to hold before the next.")] = 10,
+    gate: Annotated[list[str] | None, typer.Option(help="With --canary: errors=1, refusals=1 (per cent), latency=2 (times); or none.")] = None,
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
     output: OutputOption = Output.TABLE,
     control: ControlOption = "",
@@ -102,9 +104,9 @@ def apply(
         sources = sources_of(paths, stdin(paths))
         client = RestClient(control)
         if canary and not dry_run:
-            from mesh_core.control.rollouts import follow
+            from mesh_core.control.rollouts import follow, gates_of
 
-            client.start_rollout(sources, canary, author=author(), reason=reason, holdSeconds=hold)
+            client.start_rollout(sources, canary, author=author(), reason=reason, holdSeconds=hold, gates=gates_of(gate or []))
             return follow(client)
         applied = client.apply(sources, author=author(), reason=reason, dryRun=dry_run)
         report(client, applied, output, dry_run=dry_run, wait=wait)

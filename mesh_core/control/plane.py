@@ -17,6 +17,7 @@ from mesh_core.compile.blame import Blame, Refusal
 from mesh_core.compile.compiler import Configuration, Result, compile_one, configuration_of
 from mesh_core.control.changes import Difference, ResourceChange, differences, ended_clients, resource_changes
 from mesh_core.control.directory import entry_of
+from mesh_core.control.gates import Gates
 from mesh_core.control.rollout import Rollout, Step
 from mesh_core.model.check import check_one
 from mesh_core.model.kinds import Authored, Kinds, World
@@ -173,7 +174,9 @@ class ControlPlane:
 
             return (await decide()).applied if dry_run else await self._make(decide, author, reason)
 
-    async def try_out(self, sources: Iterable[Source], steps: Sequence[Step], hold_s: float, *, author: str, reason: str, permit: Permit) -> Rollout:
+    async def try_out(
+        self, sources: Iterable[Source], steps: Sequence[Step], hold_s: float, *, gates: Gates | None, author: str, reason: str, permit: Permit
+    ) -> Rollout:
         """Begin to apply these objects, to one cohort of sidecars after the other. Raises as `apply`."""
         async with self._lock:
             decision = await self._decide(sources)
@@ -196,7 +199,7 @@ class ControlPlane:
                     return applied.revision
 
             keys = (*decision.applied.created, *decision.applied.changed)
-            self.rollout = Rollout(self.hub, decision.configuration.blame, tuple(steps), hold_s, author, keys, to, back, commit)
+            self.rollout = Rollout(self.hub, decision.configuration.blame, tuple(steps), hold_s, author, keys, to, back, commit, gates)
             self._rolling = asyncio.create_task(self.rollout.run())
             return self.rollout
 

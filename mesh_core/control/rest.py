@@ -2,7 +2,7 @@
 
     POST   /v1/apply                 {"sources": [{"file", "text"}], "author"?, "reason"?, "dryRun"?}    200, 422 with every problem
     POST   /v1/plan                  {"sources": [{"file", "text"}]}                                     200, 422: what apply would do
-    POST   /v1/rollout               {"sources", "steps": ["10%", "shop-1*"], "holdSeconds"?, "author"?, "reason"?}   200, 409, 422
+    POST   /v1/rollout               {"sources", "steps": ["10%", "shop-1*"], "holdSeconds"?, "gates"?, "author"?, "reason"?}   200, 409, 422
     POST   /v1/rollout/VERB          {}: pause, resume, promote, abort                                   200, 404
     POST   /v1/delete                {"objects": [{"kind", "name"}], "author"?, "reason"?}               200, 404, 422
     POST   /v1/rollback              {"revision", "author"?, "reason"?, "dryRun"?}                       200, 404, 422
@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from mesh_core.control.access import ANYBODY, Access, Forbidden, Principal, Unauthorized
+from mesh_core.control.gates import USUAL, Gates
 from mesh_core.control.openapi import document
 from mesh_core.control.plane import Applied, ControlPlane, Source
 from mesh_core.control.rollout import MAX_STEPS, Rollout, Step
@@ -62,10 +63,19 @@ class PlanBody(Body):
     sources: list[SourceBody] = Field(min_length=1)
 
 
+class GatesBody(Body):
+    """How much worse than the other sidecars: per cent of requests, and times the mean latency."""
+
+    errors: float = Field(default=USUAL.errors, ge=0, le=100)
+    refusals: float = Field(default=USUAL.refusals, ge=0, le=100)
+    latency: float = Field(default=USUAL.latency, ge=1)
+
+
 class RolloutBody(Body):
     sources: list[SourceBody] = Field(min_length=1)
     steps: list[str] = Field(min_length=1, max_length=MAX_STEPS)
     hold_seconds: float = Field(default=10, ge=0, le=86400)
+    gates: GatesBody | None = Field(default_factory=GatesBody)  # null: none
     author: str = ""
     reason: str = ""
 
@@ -162,8 +172,9 @@ class Api:
         except ValueError as error:
             raise Refused(400, str(error)) from error
         sources = [Source(source.file, source.text) for source in body.sources]
+        gates = Gates(body.gates.errors, body.gates.refusals, body.gates.latency) if body.gates else None
         author, permit = who.name or body.author, lambda applied: who.require("apply", (*applied.created, *applied.changed))
-        started = await self._plane.try_out(sources, steps, body.hold_seconds, author=author, reason=body.reason, permit=permit)
+        started = await self._plane.try_out(sources, steps, body.hold_seconds, gates=gates, author=author, reason=body.reason, permit=permit)
         return JSONResponse(started.as_json())
 
     async def rollout(self, request: Request) -> Response:

@@ -1,7 +1,7 @@
 """A change that is tried on some sidecars before all have it.
 
     tried on the first cohort -> all of it acknowledged -> held -> the next cohort ... -> stored, and so in force everywhere
-                 | refused, not answered, aborted, changed elsewhere
+                 | refused, not answered, faring worse than the others (gates.py), aborted, changed elsewhere
                  +-> taken back: the cohort is given again what all others have
 
 A rollout lives in the control plane that was asked for it. Nothing is stored before its end, so when that control plane dies, the cohort goes
@@ -11,13 +11,16 @@ back at its next connection.
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 import structlog
+from google.protobuf.message import Message
 
 from mesh_core.compile.blame import Blame, authored_path
+from mesh_core.control.gates import Gates, Watch, monotonic
 from xds.server.hub import Connection, Hub
 from xds.server.status import ResourceState, State, resource_states
 from xds.store.base import Key
@@ -28,6 +31,9 @@ log = structlog.get_logger("midstream.control")
 ANSWER_S = 30.0
 LOOK_EVERY_S = 0.1
 MAX_STEPS = 20
+# Where it is judged by load reports, sidecars are looked at so often, and one that has never reported is waited for so long.
+GATE_EVERY_S = 0.5
+REPORT_S = 5.0
 
 
 class Phase(StrEnum):
@@ -41,18 +47,28 @@ class Failed(Exception):
     """It is taken back, and why."""
 
 
+def unknown(node: str) -> Message | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A part of the sidecars: the first so many per cent of them in the order of their names' hashes, or those with names like this."""
+    """A part of the sidecars: the first so many per cent of them in the order of their names' hashes, those of a zone or with a label, or those with
+    names like this."""
 
-    text: str  # "25%" or a pattern like "shop-1*"
+    text: str  # "25%", "zone:eu-1", "label:tier=canary", or a pattern like "shop-1*"
 
     def __post_init__(self) -> None:
         if self.text.endswith("%") and not (self.text[:-1].isdecimal() and 1 <= int(self.text[:-1]) <= 100):
             raise ValueError(f"{self.text!r} is no part of the sidecars; write 1% to 100%, or a pattern of their names")
+        if self.text.startswith("label:") and "=" not in self.text:
+            raise ValueError(f"{self.text!r} is no part of the sidecars; write label:KEY=VALUE")
 
-    def cohort(self, connected: list[str]) -> Callable[[str], bool]:
-        """Who belongs to it, with those in mind that are connected now: one at least."""
+    def cohort(self, connected: list[str], known: Callable[[str], Message | None] = unknown) -> Callable[[str], bool]:
+        """Who belongs to it, with those in mind that are connected now: one at least. `known` is what a node has told of itself."""
+        how, colon, what = self.text.partition(":")
+        if colon and how in _TOLD:
+            return lambda node: (found := known(node)) is not None and _TOLD[how](found, what)
         if not self.text.endswith("%"):
             return lambda node: fnmatchcase(node, self.text)
         if self.text == "100%":
@@ -75,6 +91,7 @@ class Rollout:
     try_out: Callable[[Callable[[str], bool]], None]
     take_back: Callable[[], None]
     commit: Callable[[], Awaitable[int]]
+    gates: Gates | None = None
     phase: Phase = Phase.TRYING
     step: int = 0
     reason: str = ""
@@ -87,14 +104,12 @@ class Rollout:
     async def run(self) -> None:
         """To its end, whichever that is."""
         try:
-            for number, step in enumerate(self.steps):
-                self.step = number
-                if self._hurry:
-                    break
-                self._cohorts.append(step.cohort([node for node, found in self.hub.nodes.items() if found.open]))
-                log.info("rollout", step=step.text, sidecars=len(list(self._tried())))
-                self.try_out(lambda node: any(cohort(node) for cohort in self._cohorts))
-                await self._hold()
+            with self.hub.loads.wanted() if self.gates else nullcontext():
+                for number, step in enumerate(self.steps):
+                    self.step = number
+                    if self._hurry:
+                        break
+                    await self._try(step)
             self.revision = await self.commit()
             self.phase = Phase.DONE
             log.info("rollout done", revision=self.revision)
@@ -103,6 +118,15 @@ class Rollout:
             raise
         except Exception as error:
             self._back(str(error))
+
+    async def _try(self, step: Step) -> None:
+        self._cohorts.append(step.cohort([node for node, found in self.hub.nodes.items() if found.open], self.hub.node))
+        log.info("rollout", step=step.text, sidecars=len(list(self._tried())))
+        self.try_out(self._is_tried)
+        await self._hold()
+
+    def _is_tried(self, node: str) -> bool:
+        return any(cohort(node) for cohort in self._cohorts)
 
     def pause(self, paused: bool) -> None:
         if self.is_under_way:
@@ -133,12 +157,14 @@ class Rollout:
         """Until all that try it have acknowledged it, and then for the time that was asked for. Raises Failed."""
         loop = asyncio.get_running_loop()
         asked, held_since = loop.time(), None
+        watch = Watch(self.hub.loads, monotonic())
         while True:
             self._woken.clear()
             if self._abort:
                 raise Failed(self._abort)
             waits = [node for node, connection in self._tried() if not self._has_answered(node, connection)]
             now = loop.time()
+            waits += self._unjudged(watch, now - asked)
             if waits and now - asked > ANSWER_S:
                 raise Failed(f"{waits[0]} has not answered within {ANSWER_S:.0f} s")
             if not waits and self.phase is Phase.TRYING:
@@ -149,6 +175,17 @@ class Rollout:
                 await asyncio.wait_for(self._woken.wait(), LOOK_EVERY_S)
             except TimeoutError:
                 continue
+
+    def _unjudged(self, watch: Watch, for_s: float) -> list[str]:
+        """Whose load reports are still to come; a sidecar that sends none is not waited for. Raises Failed where they are bad."""
+        if self.gates is None or self._hurry:
+            return []
+        if watch.is_due(GATE_EVERY_S):
+            nodes = [node for node, found in self.hub.nodes.items() if found.open]
+            if complaint := self.gates.complaint(*watch.look(nodes, self._is_tried, monotonic())):
+                raise Failed(complaint)
+        late = for_s > REPORT_S
+        return [node for node, _ in self._tried() if not watch.has_reported(node) and not (late and not self.hub.loads.reports(node))]
 
     def _has_answered(self, node: str, connection: Connection) -> bool:
         """Raises Failed where it was refused."""
@@ -167,12 +204,24 @@ class Rollout:
 
     def _tried(self) -> Iterator[tuple[str, Connection]]:
         nodes = ((node, found) for node, found in self.hub.nodes.items() if found.open)
-        return ((node, found) for node, found in nodes if any(cohort(node) for cohort in self._cohorts))
+        return ((node, found) for node, found in nodes if self._is_tried(node))
 
     def _back(self, reason: str) -> None:
         self.take_back()
         self.phase, self.reason = Phase.TAKEN_BACK, reason
         log.warning("rollout taken back", step=self.steps[self.step].text, reason=reason)
+
+
+def _has_label(node: Message, label: str) -> bool:
+    key, _, value = label.partition("=")
+    return key in node.metadata.fields and node.metadata.fields[key].string_value == value
+
+
+# What a sidecar tells of itself that a part can be made of.
+_TOLD: dict[str, Callable[[Message, str], bool]] = {
+    "zone": lambda node, zone: node.locality.zone == zone,
+    "label": _has_label,
+}
 
 
 def _hash(node: str) -> int:

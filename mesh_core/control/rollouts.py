@@ -46,6 +46,19 @@ def rollout(
             dump(found, output)
 
 
+def gates_of(texts: list[str]) -> dict[str, float] | None:
+    """Of the words of `--gate`. Raises typer.BadParameter."""
+    if texts == ["none"]:
+        return None
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in ("errors", "refusals", "latency") or not value.replace(".", "", 1).isdecimal():
+            raise typer.BadParameter(f"{text!r} is no gate; write errors=1, refusals=1, latency=2, or none alone")
+        found[name] = float(value)
+    return found
+
+
 def follow(client: RestClient) -> None:
     """Prints each step until the end; a rollout that was taken back is a failed command."""
     said = ""

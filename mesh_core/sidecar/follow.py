@@ -11,10 +11,12 @@ import structlog
 
 from mesh_core.compile.types import SIDECAR_TYPES
 from mesh_core.sidecar.last_good import Damaged, LastGood
+from mesh_core.sidecar.loads import Loads
 from mesh_core.sidecar.state import State, keyed
 from mesh_core.sidecar.telling import Telling
-from xds.client.ads import AdsClient
+from xds.client.ads import NOWHERE, AdsClient, Beside, Place
 from xds.client.credentials import NONE, Credentials
+from xds.client.loads import LoadReports
 from xds.protocol.client import Held, Key, Update
 from xds.protocol.report import Refused
 
@@ -31,6 +33,7 @@ class Follower:
 
     :param targets: gRPC addresses, tried in turn.
     :param on_force: called after each change that came into force.
+    :param place: where this sidecar runs.
     :param telling: what the control planes are told of this sidecar.
     :param credentials: what it shows to them.
     """
@@ -42,17 +45,23 @@ class Follower:
         targets: list[str],
         node: str,
         on_force: Callable[[], None],
+        *,
+        place: Place = NOWHERE,
         telling: Telling | None = None,
         credentials: Credentials = NONE,
     ) -> None:
         self._telling = telling
+        self._loads = Loads(state.dataplane)
         self._state = state
         self._last_good = last_good
         self._on_force = on_force
         self._offered: dict[Key, Held] | None = None  # None until a control plane has said everything once
-        reports = None if telling is None else telling.reports
+        beside: list[Beside] = [lambda node: LoadReports(node, self._loads.count)]
+        if telling is not None:
+            reports = telling.reports
+            beside.append(lambda node: reports)
         self._client = AdsClient(
-            targets, node, SIDECAR_TYPES, self._on_update, on_connection=self._on_connection, reports=reports, credentials=credentials
+            targets, node, SIDECAR_TYPES, self._on_update, on_connection=self._on_connection, beside=beside, place=place, credentials=credentials
         )
         self._target = targets[0]
 
@@ -79,6 +88,7 @@ class Follower:
             log.warning("resource refused", type=refused.type_url.rpartition("/")[2], name=refused.name, field=refused.field, reason=refused.reason)
         if self._telling is not None:
             self._telling.configure(self._state.resources)
+        self._loads.configure(self._state.resources)
         self._on_force()
         return refusals
 

@@ -5,8 +5,9 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -44,6 +45,7 @@ class Options:
     state_folder: Path
     drain_s: float
     credentials: Credentials = NONE
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def default_state_folder() -> Path:
@@ -112,11 +114,16 @@ class Sidecar:
         from mesh_core.sidecar.follow import Follower
         from mesh_core.sidecar.last_good import LastGood
         from mesh_core.sidecar.telling import Telling
+        from xds.client.ads import Place
 
         options = self._options
         last_good = LastGood(options.state_folder / f"{options.node}.json")
         telling = Telling(self._state.dataplane, self._registry, options.node, options.workers)
-        await Follower(self._state, last_good, options.control, options.node, self._announce, telling, options.credentials).run()
+        place, credentials = Place(os.environ.get("MIDSTREAM_ZONE", ""), options.labels), options.credentials
+        follower = Follower(
+            self._state, last_good, options.control, options.node, self._announce, place=place, telling=telling, credentials=credentials
+        )
+        await follower.run()
 
     def _read_files(self) -> None:
         from mesh_core.control.config import load

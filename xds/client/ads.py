@@ -11,15 +11,17 @@ returns as soon as one before it answers (C10).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
 
+import grpc
 import structlog
 from google.protobuf.message import Message
 
 from xds.client.call import SILENCE_S, Ended, Unclear, Unimplemented, answers, opened, why_ended
 from xds.client.credentials import NONE, Credentials
-from xds.client.reports import Reports
 from xds.client.targets import Targets
 from xds.messages import message
 from xds.protocol.backoff import Backoff
@@ -34,6 +36,28 @@ log = structlog.get_logger("xds.client")
 OnUpdate = Callable[[Update], Awaitable[list[Refused]]]
 _WHY = {True: "the credentials have changed", False: "it comes before the one that was used, and answers again"}
 
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Teller(Protocol):
+    """Tells a server something beside the stream that brings the configuration."""
+
+    async def send(self, channel: grpc.aio.Channel, metadata: Metadata) -> None:
+        """Until cancelled, or until the server wants no more."""
+
+
+Beside = Callable[[Message], Teller]  # by the node that tells
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a client runs and what it is, for those who choose clients by it."""
+
+    zone: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+NOWHERE = Place()
 OnConnection = Callable[[str | None], None]  # the control plane's address, or None when it is lost
 
 
@@ -52,10 +76,13 @@ class AdsClient:
         references: References = refers_to_nothing,
         patience_s: float = DOES_NOT_EXIST_AFTER_S,
         on_connection: OnConnection = lambda target: None,
-        reports: Reports | None = None,
+        beside: Iterable[Beside] = (),
+        place: Place = NOWHERE,
         credentials: Credentials = NONE,
     ):
-        node = message("envoy.config.core.v3.Node")(id=node_id, user_agent_name="midstream")
+        node = message("envoy.config.core.v3.Node")(id=node_id, user_agent_name="midstream", locality={"zone": place.zone})
+        for label, value in place.labels.items():
+            node.metadata.fields[label].string_value = value
         types = tuple(type_urls)
         node.client_features.extend((TTL_FEATURE, *sorted(WRAPPING_FEATURES), *(() if named else (LAST_TYPE_FEATURE + types[-1],))))
         self.machine: Client = DeltaClient(node, types, held, named=named, references=references, patience_s=patience_s)
@@ -63,7 +90,7 @@ class AdsClient:
         self._without_delta: set[str] = set()  # targets, for good: what was accepted in one variant means nothing in the other
         self._on_update = on_update
         self._on_connection = on_connection
-        self._reports = reports
+        self._beside = tuple(beside)
         self._credentials = credentials
         self._backoff = Backoff()
         self._answered = False  # on the current stream
@@ -162,8 +189,7 @@ class AdsClient:
         async with opened(target, self._credentials, delta=isinstance(self.machine, DeltaClient)) as call:
             await call.write(self.machine.connected(_now()))
             beside = [asyncio.create_task(self._send_refreshes(call))]
-            if self._reports is not None:
-                beside.append(asyncio.create_task(self._reports.send(call.channel, call.metadata)))
+            beside += [asyncio.create_task(made(self.machine.node).send(call.channel, call.metadata)) for made in self._beside]
             try:
                 await self._read(call, target)
             finally:

@@ -14,6 +14,7 @@ from xds.protocol.errors import ResourceError
 from xds.protocol.resource import Resource, Snapshot
 from xds.protocol.stream import MAX_WAIT_S, ServerStream, Verdict
 from xds.server.gate import ANYBODY, Denied, Gate, Open, Peer
+from xds.server.loads import Loads
 from xds.server.quarantine import Quarantine, kind_of
 from xds.server.turns import Turns, Wake
 
@@ -60,6 +61,7 @@ class Hub:
         self.turns = Turns()
         self.nodes: dict[str, Connection] = {}  # by node id: its newest stream
         self._open: set[Connection] = set()
+        self.loads = Loads()
         self.quarantine = Quarantine(self.snapshot_for, self._offer, self._offer_all)
         self._listeners: list[Listener] = []
 
@@ -122,6 +124,11 @@ class Hub:
             self.quarantine.judged(connection, verdict)
             for listener in self._listeners:
                 listener(connection.node, verdict)
+
+    def node(self, name: str) -> Message | None:
+        """What a node has told of itself."""
+        connection = self.nodes.get(name)
+        return connection.stream.node if connection is not None else None
 
     def told(self, report: Message) -> None:
         """A node tells of itself; of one that has no stream nobody wants to know."""

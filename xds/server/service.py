@@ -14,7 +14,7 @@ from xds.protocol import types
 from xds.protocol.delta import DeltaStream
 from xds.protocol.sotw import SotwStream
 from xds.protocol.stream import ServerStream, StreamError
-from xds.server import csds
+from xds.server import csds, loads
 from xds.server.alarms import Alarms
 from xds.server.gate import Denied, admitted
 from xds.server.hub import Connection, Hub
@@ -42,7 +42,7 @@ _SERVICES = (
 
 def handlers(hub: Hub) -> list[grpc.GenericRpcHandler]:
     """Everything to add to a grpc.aio server."""
-    result = [csds.handler(hub)]
+    result = [csds.handler(hub), loads.handler(hub)]
     for service, sotw, delta, type_url in _SERVICES:
         methods = {delta: _method(hub, DeltaStream, _DELTA_REQUEST, type_url)}
         if sotw:

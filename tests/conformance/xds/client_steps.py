@@ -13,7 +13,8 @@ from tests.conformance.xds.foreign import WITHIN_S, Foreign, content_of
 from tests.conformance.xds.gherkin import Steps
 from tests.conformance.xds.things import TYPES, named
 from xds.client.ads import AdsClient
-from xds.messages import enum_values, serialise
+from xds.client.loads import LoadReports
+from xds.messages import enum_values, message, serialise
 from xds.protocol.client import Held, Update
 from xds.protocol.report import Refused
 from xds.protocol.types import CLUSTER, ENDPOINTS
@@ -84,6 +85,7 @@ def _text(url: str, name: str, content: str) -> str:
 async def _(stage: ClientStage, nouns: str) -> None:
     nouns, _, named_types = nouns.partition(" that asks for the endpoints of its clusters, for ")
     nouns, _, held = nouns.partition(" that held ")
+    nouns, _, counted = nouns.partition(" that counts ")
     nouns, _, patience = nouns.removesuffix(" s of patience").partition(" with ")
     if named_types:
         patience_s = float(named_types.removesuffix(" s"))
@@ -92,8 +94,31 @@ async def _(stage: ClientStage, nouns: str) -> None:
         noun, name = held.split()
         value = Foreign(stage.variant)._content(TYPES[noun], name, "1")
         stage.start(nouns, held=[Held(TYPES[noun], name, "1", value)])
+    elif counted:
+        stage.start(nouns, beside=[lambda node: LoadReports(node, lambda names: _stats(counted, names))])
     else:
         stage.start(nouns, **({"patience_s": float(patience)} if patience else {}))
+
+
+def _stats(counted: str, names: set[str] | None):
+    """Of "7 requests to a, 9 requests to b"."""
+    for count, _, name in (words.partition(" requests to ") for words in counted.split(", ")):
+        if names is None or name in names:
+            stats = message("envoy.config.endpoint.v3.ClusterStats")(cluster_name=name)
+            stats.upstream_locality_stats.add(total_issued_requests=int(count))
+            yield stats
+
+
+@step("the server wants load reports of {names}")
+async def _(stage: ClientStage, names: str) -> None:
+    wanted = {"send_all_clusters": True} if names == "all" else {"clusters": names.split(", ")}
+    stage.server.loads.want(load_reporting_interval={"nanos": 100_000_000}, **wanted)
+
+
+@step("the server hears of {counted}")
+async def _(stage: ClientStage, counted: str) -> None:
+    loads = stage.server.loads
+    await stage.until(lambda: (loads.node, loads.heard) == ("shop-1", counted), lambda: (loads.node, loads.heard))
 
 
 def _endpoints_of(held: Held):

@@ -28,6 +28,38 @@ class Stream:
         self.responses: asyncio.Queue = asyncio.Queue()
 
 
+class LoadReporting:
+    """The load reports of one client."""
+
+    def __init__(self) -> None:
+        self.node = ""
+        self.heard = ""  # the latest report, as scenarios write it
+        self._responses: asyncio.Queue = asyncio.Queue()
+
+    def want(self, **fields: Any) -> None:
+        self._responses.put_nowait(message("envoy.service.load_stats.v3.LoadStatsResponse")(**fields))
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        prefix = "envoy.service.load_stats.v3.LoadStats"
+        decode, encode = message(prefix + "Request").FromString, message(prefix + "Response").SerializeToString
+        method = grpc.stream_stream_rpc_method_handler(self._serve, decode, encode)
+        return grpc.method_handlers_generic_handler("envoy.service.load_stats.v3.LoadReportingService", {"StreamLoadStats": method})
+
+    async def _serve(self, requests, context) -> None:
+        reading = asyncio.ensure_future(self._read(requests))
+        try:
+            while True:
+                await context.write(await self._responses.get())
+        finally:
+            reading.cancel()
+
+    async def _read(self, requests) -> None:
+        async for request in requests:
+            self.node = self.node or request.node.id
+            said = [(stats.cluster_name, stats.upstream_locality_stats[0].total_issued_requests) for stats in request.cluster_stats]
+            self.heard = ", ".join(f"{count} requests to {name}" for name, count in said)
+
+
 class Foreign:
     """Knows one variant only: the other is UNIMPLEMENTED."""
 
@@ -36,6 +68,7 @@ class Foreign:
         self.prefix = "envoy.service.discovery.v3." + ("Delta" if variant == "delta" else "")
         self.port = 0
         self.stream = Stream()
+        self.loads = LoadReporting()
         self._heard = asyncio.Condition()
         self._nonce = 0
         self._server: grpc.aio.Server | None = None
@@ -50,7 +83,7 @@ class Foreign:
         request = message(self.prefix + "DiscoveryRequest").FromString
         response = message(self.prefix + "DiscoveryResponse").SerializeToString
         handler = grpc.stream_stream_rpc_method_handler(self._serve, request, response)
-        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_SERVICE, {method: handler})])
+        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_SERVICE, {method: handler}), self.loads.handler()])
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
         return self

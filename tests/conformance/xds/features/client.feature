@@ -210,3 +210,12 @@ Feature: What our client does, driven by a server that is not ours
     And the server hears a NACK
     Then the client reports rule a as ACKED
     And the client reports rule b as NACKED
+
+  @C12
+  Scenario: it reports its load when the server wants it, of what the server wants, and its node first
+    Given a client of rule that counts 7 requests to a, 9 requests to b
+    And the server gives rule a
+    When the server wants load reports of a
+    Then the server hears of 7 requests to a
+    When the server wants load reports of all
+    Then the server hears of 7 requests to a, 9 requests to b
