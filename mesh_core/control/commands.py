@@ -155,7 +155,7 @@ def status(
     output: OutputOption = Output.TABLE,
     control: ControlOption = "",
 ) -> None:
-    """Shows what each sidecar holds: ACKED (in force), NACKED (refused there), QUARANTINED (held back, as one of its kind refused it),
+    """Shows what each sidecar holds: ACKED (in force), NACKED (refused there), QUARANTINED (held back, as another of its kind refused it),
     SENT (not answered yet), STALE (not given yet)."""
     from mesh_core.control import printing
     from mesh_core.control.client import RestClient

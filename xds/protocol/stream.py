@@ -139,6 +139,10 @@ class ServerStream(ABC):
         """The client did not take these: what is offered next is sent even where it is the same."""
         self.types[type_url].subscription.disown(names)
 
+    def repeat(self, type_url: str) -> None:
+        """Send of this type what the client does not hold, though nothing has changed."""
+        self.types[type_url].subscription.seen = None
+
     def poll(self) -> bytes | None:
         """The next response, serialised. What is in flight is remembered by its nonce."""
         if not self._queue:

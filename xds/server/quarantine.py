@@ -145,9 +145,14 @@ class Quarantine:
     def _refused(self, ward: _Ward, connection: "Connection", verdict: Verdict) -> None:
         url, refused = verdict.type_url, verdict.refused or {}
         found = ward.examined.get(url)
-        if found is not None and found.connection is not connection:
-            return  # one is enough
         connection.stream.disown(url, refused)
+        if found is not None and found.connection is not connection:
+            return  # one is enough; it is given all again when that is over
+        if found is None and any(self.found(connection.kind, one) is not None for one in verdict.resources if one.name in refused):
+            connection.stream.repeat(url)  # it was sent before these were known, and is given the others now
+            self._offer(connection)
+            connection.wake.set()
+            return
         if found is None:
             found = ward.examined[url] = _Examination(connection, Inquest(), self._patience(connection.kind, url))
         reason = next(iter(refused.values())).reason

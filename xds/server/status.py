@@ -14,7 +14,7 @@ from xds.server.hub import Connection, Hub
 
 class State(StrEnum):
     ACKED = "ACKED"  # in force there
-    QUARANTINED = "QUARANTINED"  # refused by a client of its kind, and so held back from it
+    QUARANTINED = "QUARANTINED"  # refused by another client of its kind, and so held back from it
     NACKED = "NACKED"  # refused there; what the node had before stays in force
     SENT = "SENT"  # not answered yet
     STALE = "STALE"  # the node has not been given this version
@@ -38,14 +38,16 @@ def resource_states(hub: Hub, connection: Connection) -> Iterator[ResourceState]
         versions = _versions(state)
         for resource in target.resources.values():
             if state.subscription.wants(resource.name):
-                yield _held_back(hub, connection.kind, resource) or _state_of(resource, state, versions, in_flight)
+                yield _held_back(hub, connection, resource) or _state_of(resource, state, versions, in_flight)
 
 
-def _held_back(hub: Hub, kind: str, resource: Resource) -> ResourceState | None:
-    found = hub.quarantine.found(kind, resource)
+def _held_back(hub: Hub, connection: Connection, resource: Resource) -> ResourceState | None:
+    found = hub.quarantine.found(connection.kind, resource)
     if found is not None:
-        return ResourceState(resource.type_url, resource.name, resource.version, State.QUARANTINED, found.field, f"{found.node}: {found.reason}")
-    if hub.quarantine.is_suspect(kind, resource):
+        own = found.node == connection.node
+        state, reason = (State.NACKED, found.reason) if own else (State.QUARANTINED, f"{found.node}: {found.reason}")
+        return ResourceState(resource.type_url, resource.name, resource.version, state, found.field, reason)
+    if hub.quarantine.is_suspect(connection.kind, resource):
         return ResourceState(resource.type_url, resource.name, resource.version, State.SENT)
     return None
 

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -61,12 +61,12 @@ async def test_a_client_that_refuses_whole_responses(control, variant: str) -> N
     text = relay("base", address()) + rate_limits(names)
     async with Refusing(plane.grpc, RATE_LIMIT, variant) as client:
         await asyncio.to_thread(apply, plane, text)
-        await asyncio.to_thread(until_true, "all is told apart", lambda: counted(plane, "foreign-1") == {"ACKED": 950, "QUARANTINED": 50})
+        await asyncio.to_thread(until_true, "all is told apart", lambda: counted(plane, "foreign-1") == {"ACKED": 950, "NACKED": 50})
         assert client.held.keys() == {name for name in names if name.startswith("good")}
         shown = states(plane, "foreign-1")
         for name in (name for name in names if name.startswith("bad")):
             line = text[: text.index(f"{{name: {name}}}")].count("\n") + 1
-            assert (shown[name]["state"], shown[name]["file"]) == ("QUARANTINED", "shop.yaml")
+            assert (shown[name]["state"], shown[name]["file"]) == ("NACKED", "shop.yaml")
             assert abs(shown[name]["line"] - line) <= 1, (shown[name], line)
             assert "something of it is wrong" in shown[name]["reason"]
 
@@ -74,11 +74,27 @@ async def test_a_client_that_refuses_whole_responses(control, variant: str) -> N
         async with Refusing(plane.grpc, RATE_LIMIT, variant, "foreign-2") as second:
             await asyncio.to_thread(until_true, "it has the others", lambda: len(second.held) == 950)
             assert second.refusals == 0
+            assert counted(plane, "foreign-2") == {"ACKED": 950, "QUARANTINED": 50}
+            assert states(plane, "foreign-2")["bad-7"]["reason"] == "foreign-1: something of it is wrong"
 
             # One object is mended: it is given again to both, the others stay where they are.
             await asyncio.to_thread(apply, plane, rate_limits(["bad-7"]).replace("GET", "mended"))
             await asyncio.to_thread(until_true, "both have it", lambda: "bad-7" in client.held and "bad-7" in second.held)
-        assert counted(plane, "foreign-1") == {"ACKED": 951, "QUARANTINED": 49}
+        assert counted(plane, "foreign-1") == {"ACKED": 951, "NACKED": 49}
+
+
+@pytest.mark.parametrize("variant", ["delta", "sotw"])
+async def test_several_that_refuse_it_at_once_end_with_the_same(control, variant: str) -> None:
+    plane = await asyncio.to_thread(control)
+    names = named(40, 4)
+    await asyncio.to_thread(apply, plane, relay("base", address()) + rate_limits(["first"]))
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Refusing(plane.grpc, RATE_LIMIT, variant, f"foreign-{number}")) for number in range(4)]
+        await asyncio.to_thread(until_true, "all are there", lambda: all(client.held for client in clients))
+        await asyncio.to_thread(apply, plane, rate_limits(names))
+        good = {"first", *(name for name in names if name.startswith("good"))}
+        await asyncio.to_thread(until_true, "all have what is good", lambda: all(client.held.keys() == good for client in clients))
+        assert all(counted(plane, f"foreign-{number}")["ACKED"] == 37 for number in range(4))
 
 
 async def test_what_was_good_before_stays_in_force_and_is_given_to_newcomers(control) -> None:
@@ -87,7 +103,7 @@ async def test_what_was_good_before_stays_in_force_and_is_given_to_newcomers(con
     async with Refusing(plane.grpc, RATE_LIMIT, "delta") as client:
         await asyncio.to_thread(until_true, "it has both", lambda: len(client.held) == 2)
         await asyncio.to_thread(apply, plane, rate_limits(["one", "bad"]))
-        await asyncio.to_thread(until_true, "it is told apart", lambda: counted(plane, "foreign-1") == {"ACKED": 1, "QUARANTINED": 1})
+        await asyncio.to_thread(until_true, "it is told apart", lambda: counted(plane, "foreign-1") == {"ACKED": 1, "NACKED": 1})
         async with Refusing(plane.grpc, RATE_LIMIT, "delta", "foreign-2") as second:
             await asyncio.to_thread(until_true, "it has both", lambda: len(second.held) == 2)
             assert (b"mended" in second.held["bad"], b"mended" in second.held["one"]) == (True, False)
@@ -158,8 +174,8 @@ async def test_envoy(tmp_path: Path) -> None:
             def shown() -> list[ResourceState]:
                 return [one for one in resource_states(control.hub, node) if one.type_url == CLUSTER]
 
-            await control.until(lambda: Counter(one.state for one in shown()) == {State.ACKED: 951, State.QUARANTINED: 50})
-            found = {one.name: one for one in shown() if one.state is State.QUARANTINED}
+            await control.until(lambda: Counter(one.state for one in shown()) == {State.ACKED: 951, State.NACKED: 50})
+            found = {one.name: one for one in shown() if one.state is State.NACKED}
             assert found.keys() == set(bad)
             assert {one.field for name, one in found.items() if not bad.index(name) % 2} == {"connect_timeout"}
             assert all(name in one.reason for name, one in found.items() if bad.index(name) % 2)
