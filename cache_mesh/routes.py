@@ -40,7 +40,7 @@ class RedisRoutesSpec(Spec):
 
 
 def register(kinds: Kinds) -> None:
-    kinds.add(Kind("RedisRoutes", RedisRoutesSpec, check, compile_routes))
+    kinds.add(Kind("RedisRoutes", RedisRoutesSpec, check, compile_routes, together=True))
 
 
 def check_redis_listeners(found: Authored, world: World) -> Iterator[Problem]:

@@ -108,7 +108,7 @@ class DatabaseSpec(Spec):
 
 def register(kinds: Kinds) -> None:
     kinds.add(Kind("Database", DatabaseSpec, check_database, compile_database))
-    kinds.add(Kind("Sharding", sharding_model.ShardingSpec, sharding_model.check_sharding, sharding_model.compile_sharding))
+    kinds.add(Kind("Sharding", sharding_model.ShardingSpec, sharding_model.check_sharding, sharding_model.compile_sharding, together=True))
     fields = frozenset({"auth", "users", "databases", "tls"})
     auths = frozenset(_AUTH)
     kinds.add_protocol(Protocol("postgres", "Database", fields | {"admins", "admin_database"}, compile_filter, check_listener, auths=auths))

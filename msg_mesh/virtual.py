@@ -38,7 +38,7 @@ class KafkaVirtualClusterSpec(Spec):
 
 
 def register(kinds: Kinds) -> None:
-    kinds.add(Kind(KIND, KafkaVirtualClusterSpec, check, compile_virtual_cluster))
+    kinds.add(Kind(KIND, KafkaVirtualClusterSpec, check, compile_virtual_cluster, together=True))
 
 
 def check(found: Authored, world: World) -> Iterable[Problem]:

@@ -18,6 +18,7 @@ _OURS = (
     "midstream.policy.v1.RateLimit",
     "midstream.policy.v1.Fault",
     "midstream.policy.v1.Tap",
+    "midstream.rollout.v1.Prepared",
 )
 
 SIDECAR_TYPES = tuple(sorted((SECRET, CLUSTER, ENDPOINTS, LISTENER, *map(type_url, _OURS)), key=push_rank))

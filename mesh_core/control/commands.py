@@ -92,6 +92,7 @@ def apply(
     ] = None,
     hold: Annotated[float, typer.Option(min=0, help="Seconds that each part has to hold before the next.")] = 10,
     gate: Annotated[list[str] | None, typer.Option(help="With --canary: errors=1, refusals=1 (per cent), latency=2 (times); or none.")] = None,
+    together: Annotated[bool, typer.Option(help="All sidecars check it first, and have it at once; Sharding and routes always are so.")] = False,
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
     output: OutputOption = Output.TABLE,
     control: ControlOption = "",
@@ -108,7 +109,7 @@ def apply(
 
             client.start_rollout(sources, canary, author=author(), reason=reason, holdSeconds=hold, gates=gates_of(gate or []))
             return follow(client)
-        applied = client.apply(sources, author=author(), reason=reason, dryRun=dry_run)
+        applied = client.apply(sources, author=author(), reason=reason, dryRun=dry_run, together=together)
         report(client, applied, output, dry_run=dry_run, wait=wait)
 
 

@@ -19,6 +19,7 @@ from mesh_core.control.changes import Difference, ResourceChange, differences, e
 from mesh_core.control.directory import entry_of
 from mesh_core.control.gates import Gates
 from mesh_core.control.rollout import Rollout, Step
+from mesh_core.control.together import AS_THE_KINDS_SAY, Phases, prepare
 from mesh_core.model.check import check_one
 from mesh_core.model.kinds import Authored, Kinds, World
 from mesh_core.model.memo import Memo
@@ -80,6 +81,11 @@ class Applied:
     changed: tuple[Key, ...] = ()
     unchanged: tuple[Key, ...] = ()
     deleted: tuple[Key, ...] = ()
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """What is another object than before."""
+        return (*self.created, *self.changed, *self.deleted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +168,16 @@ class ControlPlane:
                 await asyncio.sleep(RETRY_S)
 
     async def apply(
-        self, sources: Iterable[Source], *, author: str = "", reason: str = "", dry_run: bool = False, permit: Permit = permit_all
+        self,
+        sources: Iterable[Source],
+        *,
+        author: str = "",
+        reason: str = "",
+        dry_run: bool = False,
+        permit: Permit = permit_all,
+        phases: Phases = AS_THE_KINDS_SAY,
     ) -> Applied:
-        """Create or replace the objects of these sources, all or none. Raises Invalid, Conflict, StoreFailed, and what `permit` does."""
+        """Create or replace the objects of these sources, all or none. Raises Invalid, Conflict, Unprepared, StoreFailed, and what `permit` does."""
         async with self._lock:
 
             async def decide() -> _Decision:
@@ -172,7 +185,7 @@ class ControlPlane:
                 permit(decision.applied)
                 return decision
 
-            return (await decide()).applied if dry_run else await self._make(decide, author, reason)
+            return (await decide()).applied if dry_run else await self._make(decide, author, reason, phases)
 
     async def try_out(
         self, sources: Iterable[Source], steps: Sequence[Step], hold_s: float, *, gates: Gates | None, author: str, reason: str, permit: Permit
@@ -182,6 +195,7 @@ class ControlPlane:
             decision = await self._decide(sources)
             permit(decision.applied)
             self._require_no_rollout()
+            self._require_mixable(decision)
 
             def to(cohort: Callable[[str], bool]) -> None:
                 self.hub.try_out(self._observer.tried(decision.configuration), cohort)
@@ -242,18 +256,24 @@ class ControlPlane:
         async with self._lock:
             return (await decide()).applied if dry_run else await self._make(decide, author, reason or f"rollback to revision {revision}")
 
-    async def _make(self, decide: Callable[[], Awaitable[_Decision]], author: str, reason: str) -> Applied:
+    async def _make(self, decide: Callable[[], Awaitable[_Decision]], author: str, reason: str, phases: Phases = AS_THE_KINDS_SAY) -> Applied:
         """Make a change. Where another control plane made one between, it is decided anew, on what is there now."""
         for left in reversed(range(ATTEMPTS)):
             decision = await decide()
             self._require_no_rollout()
             try:
-                return await self._commit(decision, author, reason)
+                return await self._commit(decision, author, reason, phases)
             except Conflict:
                 if not left:
                     raise
             await asyncio.sleep(random.uniform(0, ANEW_WITHIN_S))
         raise AssertionError("the last attempt returns or raises")
+
+    def _require_mixable(self, decision: _Decision) -> None:
+        reason = "sidecars with the old and with the new must not serve at the same time, so it cannot be tried on some; apply it without --canary"
+        owners = [decision.wanted[key] for key in decision.applied.keys if self.kinds.kinds[key[0]].together]
+        if owners:
+            raise Invalid(owner.problem("kind", reason) for owner in owners)
 
     def _require_no_rollout(self) -> None:
         if self.rollout is not None and self.rollout.is_under_way:
@@ -315,19 +335,28 @@ class ControlPlane:
             into.append(entry.key)
         return Applied(self.contents.revision, tuple(created), tuple(changed), tuple(unchanged))
 
-    async def _commit(self, decision: _Decision, author: str, reason: str) -> Applied:
+    async def _commit(self, decision: _Decision, author: str, reason: str, phases: Phases = AS_THE_KINDS_SAY) -> Applied:
         # An object that only moved in its file is unchanged to its author, but must be blamed where it is now.
         rows = [entry for entry in decision.puts if not _same(self.contents.entries.get(entry.key), entry)]
         if not rows and not decision.deletes:
             return decision.applied
-        revision = await self.store.write(rows, decision.deletes, expected=self.contents.revision, author=author, reason=reason)
+        if phases.together or self._is_together(decision.applied):
+            await prepare(self.hub, self.configuration, decision.configuration, phases.within_s)
+        try:
+            revision = await self.store.write(rows, decision.deletes, expected=self.contents.revision, author=author, reason=reason)
+        except BaseException:
+            self.hub.prepare(None)
+            raise
         self._publish(replace(_after(self.contents, decision), revision=revision), decision.wanted, decision.configuration)
         return replace(decision.applied, revision=revision)
+
+    def _is_together(self, applied: Applied) -> bool:
+        return any(self.kinds.kinds[kind].together for kind, _ in applied.keys)
 
     def _publish(self, contents: Contents, objects: dict[Key, Authored], configuration: Configuration) -> None:
         self.contents, self.objects, self.configuration = contents, objects, configuration
         self._seen = max(self._seen, contents.revision)
-        snapshot = self.hub.publish(self._observer.resources(configuration))
+        snapshot = self.hub.flip(self._observer.resources(configuration))
         log.info("published", revision=contents.revision, version=snapshot.version, objects=len(objects), sidecars=len(self.hub.nodes))
 
     def _parse_entries(self, contents: Contents) -> dict[Key, Authored]:

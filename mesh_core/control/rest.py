@@ -1,6 +1,6 @@
 """The REST API: what `midstream apply|get|delete|status` speak, and anybody else may.
 
-    POST   /v1/apply                 {"sources": [{"file", "text"}], "author"?, "reason"?, "dryRun"?}    200, 422 with every problem
+    POST   /v1/apply                 {"sources": [{"file", "text"}], "author"?, "reason"?, "dryRun"?, "together"?}    200, 409, 422 with every problem
     POST   /v1/plan                  {"sources": [{"file", "text"}]}                                     200, 422: what apply would do
     POST   /v1/rollout               {"sources", "steps": ["10%", "shop-1*"], "holdSeconds"?, "gates"?, "author"?, "reason"?}   200, 409, 422
     POST   /v1/rollout/VERB          {}: pause, resume, promote, abort                                   200, 404
@@ -35,6 +35,7 @@ from mesh_core.control.openapi import document
 from mesh_core.control.plane import Applied, ControlPlane, Source
 from mesh_core.control.rollout import MAX_STEPS, Rollout, Step
 from mesh_core.control.status import sidecars
+from mesh_core.control.together import PREPARE_S, Phases, Unprepared
 from mesh_core.model.problem import Invalid
 from xds.store.base import Conflict, Entry, Gone, StoreFailed
 
@@ -57,6 +58,8 @@ class ApplyBody(Body):
     author: str = ""
     reason: str = ""
     dry_run: bool = False
+    together: bool = False
+    prepare_seconds: float = Field(default=PREPARE_S, gt=0, le=600)
 
 
 class PlanBody(Body):
@@ -152,7 +155,8 @@ class Api:
         body = await _body(request, ApplyBody)
         sources = [Source(source.file, source.text) for source in body.sources]
         author, permit = who.name or body.author, lambda applied: who.require("apply", (*applied.created, *applied.changed))
-        applied = await self._plane.apply(sources, author=author, reason=body.reason, dry_run=body.dry_run, permit=permit)
+        phases = Phases(body.together, body.prepare_seconds)
+        applied = await self._plane.apply(sources, author=author, reason=body.reason, dry_run=body.dry_run, permit=permit, phases=phases)
         return JSONResponse(_applied(applied))
 
     async def plan(self, request: Request) -> Response:
@@ -280,6 +284,8 @@ def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
             return _error(404, str(gone))
         except Conflict as conflict:
             return _error(409, f"somebody else changed the objects meanwhile ({conflict}); try again")
+        except Unprepared as unprepared:
+            return _error(409, str(unprepared))
         except StoreFailed as failed:
             return _error(503, str(failed))
 

@@ -81,6 +81,7 @@ class Kind:
     spec: type[Spec]
     check: Callable[[Authored, World], Iterable[Problem]]
     compile: Callable[[Authored, World], Iterable[Compiled]]
+    together: bool = False  # sidecars with the old and with the new must not serve at the same time: see mesh_core/control/together.py
 
 
 @dataclass(frozen=True, slots=True)

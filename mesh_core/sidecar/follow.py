@@ -10,6 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from mesh_core.compile.types import SIDECAR_TYPES
+from mesh_core.sidecar import prepare
 from mesh_core.sidecar.last_good import Damaged, LastGood
 from mesh_core.sidecar.loads import Loads
 from mesh_core.sidecar.state import State, keyed
@@ -18,6 +19,7 @@ from xds.client.ads import NOWHERE, AdsClient, Beside, Place
 from xds.client.credentials import NONE, Credentials
 from xds.client.loads import LoadReports
 from xds.protocol.client import Held, Key, Update
+from xds.protocol.prepared import PREPARED
 from xds.protocol.report import Refused
 
 log = structlog.get_logger()
@@ -77,9 +79,12 @@ class Follower:
         offered.update(update.changed)
         for key in update.removed:
             offered.pop(key, None)
+        first = self._offered is None
         self._offered = offered
-        refusals = self._apply(list(offered.values()), f"control plane {self._target}")
-        self._save()
+        refusals = prepare.refusals(offered, update.changed)
+        if first or any(url != PREPARED for url, _ in (*update.changed, *update.removed)):
+            refusals += self._apply(prepare.without_prepared(offered.values()), f"control plane {self._target}")
+            self._save()
         return refusals
 
     def _apply(self, resources: list[Held], origin: str) -> list[Refused]:

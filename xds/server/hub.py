@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from google.protobuf.message import Message
 
 from xds.protocol.errors import ResourceError
-from xds.protocol.resource import Resource, Snapshot
+from xds.protocol.prepared import PREPARED
+from xds.protocol.resource import Resource, Snapshot, TypeSet
 from xds.protocol.stream import MAX_WAIT_S, ServerStream, Verdict
 from xds.server.gate import ANYBODY, Denied, Gate, Open, Peer
 from xds.server.loads import Loads
@@ -60,6 +61,7 @@ class Hub:
         self.trial: Trial | None = None
         self.turns = Turns()
         self.nodes: dict[str, Connection] = {}  # by node id: its newest stream
+        self._prepared: tuple[Resource, ...] = ()
         self._open: set[Connection] = set()
         self.loads = Loads()
         self.quarantine = Quarantine(self.snapshot_for, self._offer, self._offer_all)
@@ -67,10 +69,21 @@ class Hub:
 
     def publish(self, resources: Iterable[Resource], errors: Iterable[ResourceError] = ()) -> Snapshot:
         """Make these the whole configuration of every node that tries nothing else. `errors` say of resources that are not in it why not."""
-        before, self.snapshot = self.snapshot, Snapshot(resources, errors=errors, previous=self.snapshot)
+        before, self.snapshot = self.snapshot, Snapshot((*resources, *self._prepared), errors=errors, previous=self.snapshot)
         self.quarantine.published(before, self.snapshot)
         self._changed()
         return self.snapshot
+
+    def prepare(self, prepared: Resource | None) -> None:
+        """Give this to all beside what they have, through every `publish`; None: no longer."""
+        self._prepared = (prepared,) if prepared is not None else ()
+        self.snapshot = self.snapshot.with_sets({PREPARED: TypeSet(PREPARED, self._prepared)})
+        self._changed()
+
+    def flip(self, resources: Iterable[Resource]) -> Snapshot:
+        """`publish`, and with it nothing is prepared any more."""
+        self._prepared = ()
+        return self.publish(resources)
 
     def try_out(self, resources: Iterable[Resource], cohort: Callable[[str], bool]) -> None:
         """Make these the whole configuration of the nodes of a cohort, by their ids, until the trial ends."""
@@ -100,8 +113,10 @@ class Hub:
             connection.stream.offer(snapshot)
             connection.wake.set()
 
-    def on_verdict(self, listener: Listener) -> None:
+    def on_verdict(self, listener: Listener) -> Callable[[], None]:
+        """Have it called with every answer; what is returned ends that."""
         self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     @property
     def is_full(self) -> bool:

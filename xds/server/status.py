@@ -41,6 +41,13 @@ def resource_states(hub: Hub, connection: Connection) -> Iterator[ResourceState]
                 yield _held_back(hub, connection, resource) or _state_of(resource, state, versions, in_flight)
 
 
+def resource_state(connection: Connection, resource: Resource) -> ResourceState:
+    """Of one resource on a node that is subscribed to its type."""
+    state = connection.stream.types[resource.type_url]
+    in_flight = {id(found) for chunk in state.pending.values() for found in chunk.resources}
+    return _state_of(resource, state, _versions(state), in_flight)
+
+
 def _held_back(hub: Hub, connection: Connection, resource: Resource) -> ResourceState | None:
     found = hub.quarantine.found(connection.kind, resource)
     if found is not None:
