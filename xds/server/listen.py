@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import grpc
 
 from xds.server.errors import AddressInUse
-from xds.server.hub import Hub
+from xds.server.hub import MAX_STREAMS, Hub
 from xds.server.service import handlers
 from xds.server.tls import Tls, credentials
 
@@ -23,6 +23,11 @@ RECHECK_EVERY_S = 1.0
 MAX_AGE_MS = 30 * 60 * 1000
 MAX_AGE_GRACE_MS = 1000
 
+# gRPC keeps buffers of that size for every connection over TLS: with its default of 16 KiB a sidecar takes 20 KiB more.
+TLS_FRAME_BYTES = 4096
+# Calls that wait for their turn to be served at all; of more than 1,000 gRPC would cancel some, and they would only come again.
+MAX_PENDING_CALLS = MAX_STREAMS
+
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
@@ -32,6 +37,9 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_connection_age_ms", MAX_AGE_MS),
     ("grpc.max_connection_age_grace_ms", MAX_AGE_GRACE_MS),
+    ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
+    ("grpc.tsi.max_frame_size", TLS_FRAME_BYTES),
     ("grpc.so_reuseport", 0),  # two control planes on one address are an error, not a lottery
 )
 

@@ -15,7 +15,7 @@ _BURST_S = 10
 _BURST_PER_S = 1000
 # Objects of one `apply` in the burst.
 _BURST_SET = 100
-_DEADLINE_S = 120.0
+_DEADLINE_S = 300.0
 
 
 class Figure(NamedTuple):
@@ -66,7 +66,10 @@ def connect(bench: Bench) -> list[Figure]:
     before_kib, before_s, began = server.memory_kib(), server.cpu_s, time.monotonic()
     fleet.grow(bench.count)
     fleet.run(lambda: not fleet.is_connecting, _DEADLINE_S)
-    fleet.run(bench.all_at(server.version()), _DEADLINE_S)
+    try:
+        fleet.run(bench.all_at(server.version()), _DEADLINE_S)
+    except TimeoutError:
+        raise RuntimeError(f"{len(fleet.lost)} sidecars were lost: {fleet.lost[:3]}") from None
     took = max(sidecar.synced_at for sidecar in fleet.sidecars.values()) - began
     fleet.pump(2)
     peak, steady = server.memory_kib("VmHWM"), server.memory_kib()

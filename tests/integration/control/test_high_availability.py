@@ -139,6 +139,7 @@ def shop_objects(database: Postgres, cache: RedisCluster, kafka: MockKafka, addr
     return demo.base([database.address], cache.addresses[:3], kafka.bootstrap(), where).text
 
 
+@pytest.mark.timeout(DRILL_S + 120)
 def test_without_any_control_plane_restarted_sidecars_serve_three_families_without_an_error(
     control, sidecar, tmp_path: Path, database: Postgres, redis_cluster: RedisCluster, mock_kafka: MockKafka
 ):

@@ -3,6 +3,8 @@
 import asyncio
 import os
 
+import pytest
+
 from mesh_core.compile.types import SIDECAR_TYPES
 from tests.integration.control.cable import Cable
 from xds.client.ads import AdsClient
@@ -25,6 +27,7 @@ def world(changed: int) -> list[Resource]:
     return [Resource(CLUSTER, f"cluster-{number}", content.encode()) for number, content in enumerate(contents)]
 
 
+@pytest.mark.timeout(PARTITION_S + 120)
 async def test_after_a_partition_only_the_difference_is_sent():
     hub, updates = Hub(), asyncio.Queue[Update]()
 
