@@ -25,8 +25,9 @@ MAX_AGE_GRACE_MS = 1000
 
 # gRPC keeps buffers of that size for every connection over TLS: with its default of 16 KiB a sidecar takes 20 KiB more.
 TLS_FRAME_BYTES = 4096
-# Calls that wait for their turn to be served at all; of more than 1,000 gRPC would cancel some, and they would only come again.
+# Calls that wait for their turn to be served at all: of more than 1,000, or after 30 seconds, gRPC would cancel some, and they would only come again.
 MAX_PENDING_CALLS = MAX_STREAMS
+MAX_PENDING_S = 300
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -40,6 +41,7 @@ _OPTIONS = (
     ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
     ("grpc.tsi.max_frame_size", TLS_FRAME_BYTES),
+    ("grpc.server_max_unrequested_time_in_server", MAX_PENDING_S),
     ("grpc.so_reuseport", 0),  # two control planes on one address are an error, not a lottery
 )
 

@@ -47,6 +47,9 @@ class Sidecar:
     def is_synced(self) -> bool:
         return self.open and self.held.version == self.announced
 
+    def holds(self, version: str) -> bool:
+        return self.is_synced and self.announced == version
+
 
 class Fleet:
     """`grow` it, then `run` until something is true."""
@@ -166,6 +169,8 @@ class Fleet:
         sidecar.open = False
         del self.sidecars[sidecar.socket.fileno()]
         sidecar.socket.close()
+        self._connecting -= not sidecar.shaken
+        self._to_connect.append(sidecar.index)  # with nothing, again
 
 
 def _first_requests() -> list:

@@ -15,7 +15,7 @@ from mesh_core.lab import ports
 from mesh_core.lab.certs import Authority
 from tests.bench.measure import cpu_s
 
-READY_WITHIN_S = 30
+READY_WITHIN_S = 120
 # Of the resources a fifth are listeners; the rest are clusters and their endpoints.
 _LISTENERS = 5
 
