@@ -14,7 +14,8 @@ def register(registry: Registry) -> None:
 
 
 def _objects(kinds: "Kinds") -> None:
-    from msg_mesh import kafka, records
+    from msg_mesh import kafka, records, stats
 
     kafka.register(kinds)
     records.register(kinds)
+    stats.register(kinds)

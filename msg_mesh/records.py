@@ -68,13 +68,18 @@ def register(kinds: Kinds) -> None:
     kinds.add(Kind("KafkaRecordPolicy", KafkaRecordPolicySpec, check, compile_policy))
 
 
-def check(found: Authored, world: World) -> Iterator[Problem]:
+def check_kafka_listeners(found: Authored, world: World) -> Iterator[Problem]:
+    """They are there, and speak Kafka."""
     yield from check_listeners(found, world)
-    spec = found.spec
-    for index, name in enumerate(spec.listeners):
+    for index, name in enumerate(found.spec.listeners):
         listener = world.get("Listener", name)
         if listener is not None and listener.spec.protocol != "kafka":
             yield found.problem(f"spec.listeners[{index}]", f"Listener {name} speaks {listener.spec.protocol}", "name a kafka listener")
+
+
+def check(found: Authored, world: World) -> Iterator[Problem]:
+    yield from check_kafka_listeners(found, world)
+    spec = found.spec
     if spec.produce is None and spec.lanes is None and spec.encryption is None:
         yield found.problem("spec", "has no rule", "add produce, lanes or encryption, or remove it")
     if spec.encryption is not None and parse_duration_ms(spec.encryption.rotate_after) == 0:

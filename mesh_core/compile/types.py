@@ -14,6 +14,7 @@ _OURS = (
     "midstream.kafka.v1.KafkaCluster",
     "midstream.kafka.v1.KafkaVirtualCluster",
     "midstream.kafka.v1.KafkaRecordPolicy",
+    "midstream.kafka.v1.KafkaStats",
     "midstream.policy.v1.AccessPolicy",
     "midstream.policy.v1.RateLimit",
     "midstream.policy.v1.Fault",

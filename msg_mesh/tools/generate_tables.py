@@ -26,6 +26,7 @@ from marks import (
     FREE_TEXT,
     INTEREST,
     LAST_TAGS,
+    MEASURED,
     NOT_BROKERS,
     ONLY_OF,
     PLACES,
@@ -70,12 +71,13 @@ def word(op: str, interest: str = "NONE", arg: int = 0) -> int:
 class Message:
     """The programs of one direction of one API."""
 
-    def __init__(self, schema: dict):
+    def __init__(self, schema: dict, *, measured: bool = False):
         self.schema = schema
         self.key = schema["apiKey"]
         self.direction = schema["type"]
         self.valid = Versions.of(schema["validVersions"])
         self.flexible = Versions.of(schema.get("flexibleVersions", "none"))
+        self.measured = MEASURED.get((self.key, self.direction), {}) if measured else {}
         self.common = {struct["name"]: struct["fields"] for struct in schema.get("commonStructs", [])}
 
     def program(self, version: int) -> list[int]:
@@ -170,6 +172,8 @@ class Message:
             return "RESOURCE_TYPE" if name == "ResourceType" else "RESOURCE_NAME"
         if path + name in PLACES.get((self.key, self.direction), {}):
             return PLACES[self.key, self.direction][path + name]
+        if path + name in self.measured:
+            return self.measured[path + name]
         if name in FREE_TEXT:
             return "TEXT"
         interest = self.response_interest(name, kind, path) if self.direction == "response" else "NONE"
@@ -278,16 +282,24 @@ def shape(pair: dict[str, Message], version: int, code: Store, templates: Store)
     return f"Shape {{ request: {code.at(request)}, response: {code.at(response)}, error: {error} }}"
 
 
+def row(pair: dict[str, Message], code: Store, templates: Store) -> str:
+    request = pair["request"]
+    name = request.schema["name"].removesuffix("Request")
+    flexible = request.flexible.first if request.flexible.last else 32767
+    shapes = ", ".join(shape(pair, version, code, templates) for version in range(request.valid.first, request.valid.last + 1))
+    head = f'key: {request.key}, name: "{name}", min: {request.valid.first}, max: {request.valid.last}, flexible: {flexible}'
+    return f"    Api {{ {head}, shapes: &[{shapes}] }},"
+
+
 def rust(apis: dict[int, dict[str, Message]], source: str) -> str:
     code, templates = Store(), Store()
-    rows = []
-    for key, pair in apis.items():
-        request = pair["request"]
-        name = request.schema["name"].removesuffix("Request")
-        flexible = request.flexible.first if request.flexible.last else 32767
-        shapes = ", ".join(shape(pair, version, code, templates) for version in range(request.valid.first, request.valid.last + 1))
-        head = f'key: {key}, name: "{name}", min: {request.valid.first}, max: {request.valid.last}, flexible: {flexible}'
-        rows.append(f"    Api {{ {head}, shapes: &[{shapes}] }},")
+    rows = [row(pair, code, templates) for pair in apis.values()]
+    keys = {key for key, _ in MEASURED}
+    measured = [
+        row({direction: Message(message.schema, measured=True) for direction, message in pair.items()}, code, templates)
+        for key, pair in apis.items()
+        if key in keys
+    ]
     constants = [f"pub const {name}: u8 = {number};" for name, number in [*OPS.items()]]
     interests = [f"    pub const {name}: u8 = {number};" for name, number in INTEREST.items()]
     return "\n".join(
@@ -306,6 +318,11 @@ def rust(apis: dict[int, dict[str, Message]], source: str) -> str:
             "#[rustfmt::skip]",
             f"pub static APIS: [Api; {len(rows)}] = [",
             *rows,
+            "];",
+            "",
+            "#[rustfmt::skip]",
+            f"pub static MEASURED: [Api; {len(measured)}] = [",
+            *measured,
             "];",
             "",
             "#[rustfmt::skip]",

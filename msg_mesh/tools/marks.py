@@ -5,7 +5,7 @@ INTERESTS = """
     API_KEY API_MIN API_MAX TAIL_TAGS FETCH_EPOCH MECHANISM AUTH_BYTES RESOURCE_TYPE RESOURCE_NAME FETCH_SESSION
     GROUPS TRANSACTIONS NAMES KEY_TYPE COORDINATOR_KEY PROTOCOL_TYPE SUBSCRIPTION ASSIGNMENT TOPIC_REGEX TRANSACTION_REGEX CLUSTER_ID TEXT
     ACL_TYPE ACL_NAME ACL_PATTERN ACLS RESULTS CONFIG_NAME CONFIG_VALUE CONFIGS LOG_DIR MAX_BYTES LAST_TAGS
-    SENSITIVE SYNONYM_VALUE
+    SENSITIVE SYNONYM_VALUE PARTITION OFFSET END_OFFSET STABLE_OFFSET
 """
 INTEREST = {name: number for number, name in enumerate(INTERESTS.split())}
 
@@ -68,6 +68,20 @@ PLACES = {
     (88, "request"): {"Topology.Subtopologies.SourceTopicRegex": "TOPIC_REGEX"},
 }
 PLACES |= {(key, "request"): {"GroupId": "GROUP"} for key in range(83, 88)}
+# What is marked besides where a listener's traffic is measured: in programs of their own, so that nobody else walks over these.
+_COMMITTED = {"PartitionIndex": "PARTITION", "CommittedOffset": "OFFSET"}
+MEASURED = {
+    (0, "request"): {"TopicData.PartitionData.Index": "PARTITION"},
+    (0, "response"): {"Responses.PartitionResponses.Index": "PARTITION", "Responses.PartitionResponses.BaseOffset": "OFFSET"},
+    (1, "request"): {"Topics.Partitions.Partition": "PARTITION", "Topics.Partitions.FetchOffset": "OFFSET"},
+    (1, "response"): {
+        "Responses.Partitions.PartitionIndex": "PARTITION",
+        "Responses.Partitions.HighWatermark": "END_OFFSET",
+        "Responses.Partitions.LastStableOffset": "STABLE_OFFSET",
+    },
+    **{(key, side): {f"Topics.Partitions.{name}": mark for name, mark in _COMMITTED.items()} for key in (8, 28) for side in ("request", "response")},
+    (9, "response"): {f"{path}Topics.Partitions.{name}": mark for path in ("", "Groups.") for name, mark in _COMMITTED.items()},
+}
 FREE_TEXT = {"BatchIndexErrorMessage", "AcknowledgeErrorMessage", "StatusDetail"}
 # Strings and bytes that hold no name of a topic, group, transaction or cluster, by the ends of their paths.
 PLAIN = """

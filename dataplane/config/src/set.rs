@@ -92,6 +92,8 @@ pub struct Set {
     pub kafka_virtual_clusters: Named<kafka::v1::KafkaVirtualCluster>,
     /// What is asked of records, and done with them.
     pub kafka_record_policies: Named<kafka::v1::KafkaRecordPolicy>,
+    /// Whose partitions and consumers have numbers in the metrics.
+    pub kafka_stats: Named<kafka::v1::KafkaStats>,
     /// Who may do what.
     pub access_policies: Named<policy::v1::AccessPolicy>,
     /// How often.
@@ -131,6 +133,7 @@ impl Set {
             types::KAFKA_CLUSTER => put(&mut self.kafka_clusters, types::KAFKA_CLUSTER, raw),
             types::KAFKA_VIRTUAL_CLUSTER => put(&mut self.kafka_virtual_clusters, types::KAFKA_VIRTUAL_CLUSTER, raw),
             types::KAFKA_RECORD_POLICY => put(&mut self.kafka_record_policies, types::KAFKA_RECORD_POLICY, raw),
+            types::KAFKA_STATS => put(&mut self.kafka_stats, types::KAFKA_STATS, raw),
             types::ACCESS_POLICY => put(&mut self.access_policies, types::ACCESS_POLICY, raw),
             types::RATE_LIMIT => put(&mut self.rate_limits, types::RATE_LIMIT, raw),
             types::FAULT => put(&mut self.faults, types::FAULT, raw),

@@ -26,6 +26,8 @@ pub const REDIS_MIGRATION: &str = "type.googleapis.com/midstream.redis.v1.RedisM
 pub const KAFKA_CLUSTER: &str = "type.googleapis.com/midstream.kafka.v1.KafkaCluster";
 /// midstream.kafka.v1.KafkaVirtualCluster
 pub const KAFKA_VIRTUAL_CLUSTER: &str = "type.googleapis.com/midstream.kafka.v1.KafkaVirtualCluster";
+/// midstream.kafka.v1.KafkaStats
+pub const KAFKA_STATS: &str = "type.googleapis.com/midstream.kafka.v1.KafkaStats";
 /// midstream.kafka.v1.KafkaRecordPolicy
 pub const KAFKA_RECORD_POLICY: &str = "type.googleapis.com/midstream.kafka.v1.KafkaRecordPolicy";
 /// midstream.policy.v1.AccessPolicy

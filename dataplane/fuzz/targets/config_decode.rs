@@ -19,6 +19,7 @@ const TYPES: &[&str] = &[
     types::KAFKA_CLUSTER,
     types::KAFKA_VIRTUAL_CLUSTER,
     types::KAFKA_RECORD_POLICY,
+    types::KAFKA_STATS,
     types::ACCESS_POLICY,
     types::RATE_LIMIT,
     types::FAULT,

@@ -3,6 +3,7 @@
 use crate::address::{Facade, NODE, Places};
 use crate::auth::{self, Auth, Credential};
 use crate::records::{Policies, RecordRules};
+use crate::stats::Stats;
 use crate::virtual_cluster::{Tenants, VirtualCluster};
 use config::proto::midstream::core::v1::{UpstreamTls, downstream_tls};
 use config::proto::midstream::kafka::v1::{KafkaCluster, KafkaProxy};
@@ -45,6 +46,8 @@ pub struct Listener {
     pub virtual_cluster: Option<Arc<VirtualCluster>>,
     /// What looks into records.
     pub records: Option<Arc<RecordRules>>,
+    /// What is measured, if anything.
+    pub stats: Option<Arc<Stats>>,
 }
 
 impl Listener {
@@ -172,6 +175,7 @@ fn listener(
         chain: context.chain(&one.entry.name),
         virtual_cluster: tenants.of(filter)?,
         records: None,
+        stats: Stats::of(context, &one.entry.name, if filter.virtual_cluster.is_empty() { &filter.backend } else { &filter.virtual_cluster }),
     };
     Ok((listener, binds))
 }

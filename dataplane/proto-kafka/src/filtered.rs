@@ -101,7 +101,7 @@ impl Session {
                 (cluster.is_some(), cluster.is_none_or(|cluster| is_streamed(cluster, request.api, request.head.version)));
             match self.look(shared, request).map_err(|error| self.broken_request(shared, Some(request.api), error))? {
                 Look::Need => return Ok(Began::Need(request.bytes.len() + 1)),
-                Look::Nowhere if chain.is_none() && !is_virtual => return self.pass_produce(io, shared, request),
+                Look::Nowhere if chain.is_none() && !is_virtual && self.listener.stats.is_none() => return self.pass_produce(io, shared, request),
                 Look::Nowhere | Look::TooLarge if is_streamed => return self.filtered_produce(io, shared, request, chain),
                 _ => {}
             }
@@ -292,6 +292,7 @@ impl Session {
             splices.push(mark.with(with));
             shared.meters(&self.listener.name).error(kind);
         }
+        self.measure_held_request(io, shared, request, marks);
         let mut pending = pending(request.head, Some(request.api), io.now());
         let mut front = request.bytes[..request.body].to_vec();
         let mut sent = Vec::with_capacity(body.len());
@@ -334,8 +335,7 @@ impl Session {
         message: &str,
         kind: &'static str,
     ) -> Result<Began, Fault> {
-        let held = request.bytes.get(request.body..request.head.frame() as usize);
-        let each = || answers::refused(request.api, request.head.version, held?, code, message);
+        let each = || answers::refused(request.api, request.head.version, request.held(), code, message);
         let body = request.shape.error_body(code).or_else(each);
         self.refuse_with(io, shared, request, body, code, message, kind)
     }

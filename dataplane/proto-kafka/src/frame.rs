@@ -76,6 +76,12 @@ pub fn request_body(bytes: &[u8], head: &RequestHead, flexible: bool) -> Result<
     }
 }
 
+/// The client id in a request's header; null as empty.
+pub fn client_id(request: &[u8]) -> &[u8] {
+    let Some((length, rest)) = request.get(12..).and_then(|rest| rest.split_first_chunk::<2>()) else { return &[] };
+    rest.get(..usize::try_from(i16::from_be_bytes(*length)).unwrap_or(0)).unwrap_or_default()
+}
+
 /// The size and correlation id of a response; `None` when more bytes are needed.
 ///
 /// # Errors

@@ -11,6 +11,7 @@
 //!            Produce, Fetch, ShareFetch, ShareAcknowledge are walked by
 //!            lengths for the NodeEndpoints at their end                      (relay.rs, walk.rs, endpoints.rs)
 //!            all others are forwarded unread
+//! measured:  partitions, offsets and sizes are noted as they pass            (stats/)
 //! ```
 //! Record bytes are never decoded. What the walker knows of the messages comes from Kafka's own schemas (`tables.rs`, generated).
 
@@ -42,6 +43,7 @@ mod responses;
 mod sasl;
 mod session;
 mod shared;
+mod stats;
 pub mod table;
 mod tables;
 mod versions;
@@ -52,12 +54,15 @@ mod way;
 pub use address::Places;
 pub use conf::{Backend, KafkaConf, Listener, compile};
 pub use machine::Kafka;
+pub use stats::{Books, Stats};
 pub use virtual_cluster::{Names, VirtualCluster};
 
 use std::sync::Arc;
 use wire::{Family, Protocol, Worker};
 
-struct KafkaFamily;
+/// What the workers of a process share: the books of what was measured, each of which has one writer.
+#[derive(Default)]
+struct KafkaFamily(Arc<stats::Books>);
 
 impl Family for KafkaFamily {
     fn name(&self) -> &'static str {
@@ -65,13 +70,13 @@ impl Family for KafkaFamily {
     }
 
     fn build(&self, worker: Worker) -> Box<dyn Protocol> {
-        Box::new(Kafka::new(worker, identity::Entropy::from_system()))
+        Box::new(Kafka::new(worker, identity::Entropy::from_system(), &self.0))
     }
 }
 
 /// The family, as the engine starts it.
 pub fn family() -> Arc<dyn Family> {
-    Arc::new(KafkaFamily)
+    Arc::new(KafkaFamily::default())
 }
 
 /// What tests and fuzzers drive without a session.

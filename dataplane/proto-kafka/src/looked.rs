@@ -11,6 +11,7 @@
 
 use crate::edit::{Mark, Splice, apply, elements, marks};
 use crate::filtered::{Named, Request};
+use crate::frame::client_id;
 use crate::produce::survey;
 use crate::records::{CORRUPT_MESSAGE, Change, Client, Closed, RecordRules, Refused, Unreadable, map};
 use crate::requests::{FETCH, PRODUCE};
@@ -323,10 +324,4 @@ fn is_topic(mark: &Mark) -> bool {
 
 fn int(body: &[u8], at: usize) -> i32 {
     body.get(at..at + 4).map_or(0, |bytes| bytes.iter().fold(0, |n, byte| n << 8 | i32::from(*byte)))
-}
-
-/// The client id in a request's header; null as empty.
-fn client_id(request: &[u8]) -> &[u8] {
-    let Some((length, rest)) = request.get(12..).and_then(|rest| rest.split_first_chunk::<2>()) else { return &[] };
-    rest.get(..usize::try_from(i16::from_be_bytes(*length)).unwrap_or(0)).unwrap_or_default()
 }

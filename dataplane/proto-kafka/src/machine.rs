@@ -8,6 +8,7 @@ use crate::frame::response_head;
 use crate::quota::TIMER_MUTE;
 use crate::session::{Link, Session};
 use crate::shared::{Shared, TAG_ASK, TIMER_ASK};
+use crate::stats::{Books, Shown, TIMER_STATS};
 use identity::Entropy;
 use std::sync::Arc;
 use wire::{Close, Conf, Event, Fault, Io, Key, Nanos, Opened, Protocol, SECONDS, Side, Slab, Why, Worker};
@@ -33,16 +34,19 @@ enum Use {
 
 /// The protocol object.
 pub struct Kafka {
-    shared: Shared,
+    pub(crate) shared: Shared,
     sessions: Slab<Session>,
     servers: Slab<Use>,
     is_draining: bool,
+    /// The lag in the metrics; the first worker's.
+    pub(crate) shown: Shown,
 }
 
 impl Kafka {
-    /// Without configuration: it takes no clients. `entropy` is for nonces.
-    pub fn new(worker: Worker, entropy: Entropy) -> Kafka {
-        Kafka { shared: Shared::new(worker, entropy), sessions: Slab::default(), servers: Slab::default(), is_draining: false }
+    /// Without configuration: it takes no clients. `entropy` is for nonces, and `books` are those of all workers.
+    pub fn new(worker: Worker, entropy: Entropy, books: &Arc<Books>) -> Kafka {
+        let shared = Shared::new(worker, entropy, books);
+        Kafka { shared, sessions: Slab::default(), servers: Slab::default(), is_draining: false, shown: Shown::default() }
     }
 
     fn accept(&mut self, io: &mut dyn Io, key: Key, listener: &str, facet: u32) {
@@ -289,6 +293,7 @@ impl Protocol for Kafka {
     fn configure(&mut self, io: &mut dyn Io, conf: Conf) {
         let Ok(conf) = conf.downcast::<KafkaConf>() else { return };
         self.shared.renew(conf);
+        self.arm_stats(io);
         for client in self.sessions.keys() {
             let Some(session) = self.sessions.get_mut(client) else { continue };
             let node = session.node;
@@ -354,6 +359,7 @@ impl Protocol for Kafka {
                     self.settle(io, client);
                 }
             }
+            Event::Timer(TIMER_STATS) => self.tick_stats(io),
             Event::Timer(TIMER_ASK) => {
                 io.close(key, Close::Abort);
                 self.asked(io, key, "timeout");

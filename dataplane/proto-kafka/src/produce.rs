@@ -56,9 +56,10 @@ impl Session {
         io.out(self.server).extend(announced.to_be_bytes());
         io.out(self.server).extend_from_slice(&request.bytes[4..request.body]);
         let walk = Walk::new(request.shape.request, request.body_len());
-        let relay = Relay::walked(self.client, self.server, walk);
-        self.request =
-            Some(Passing { relay, masks: Masks::default(), all, is_answered, meter: self.charges().resources.then(Meter::default), charge, stretch });
+        let scan = self.listener.stats.as_ref().map(|_| Box::default());
+        let relay = Relay::walked(self.client, self.server, walk).peeking(scan.is_some());
+        let meter = self.charges().resources.then(Meter::default);
+        self.request = Some(Passing { relay, masks: Masks::default(), all, is_answered, meter, charge, stretch, scan });
         Ok(Began::Took(request.body))
     }
 

@@ -2,7 +2,8 @@
 
 use crate::address::Facade;
 use crate::endpoints;
-use crate::walk::{Malformed, Seen, Step, Walk};
+use crate::tables::interest;
+use crate::walk::{Malformed, Part, Seen, Step, Walk};
 use wire::{Io, Key};
 
 /// Up to this size bytes that are there are copied; from it on the engine forwards them, which it does without a copy.
@@ -30,7 +31,14 @@ pub struct Relay {
     /// Bytes that pass before the walk goes on.
     rest: u64,
     in_tail: bool,
+    /// Whether the front of records is shown before they pass.
+    peeks: bool,
+    /// It is to be shown now; whether the length is a varint.
+    peek: Option<bool>,
 }
+
+/// What is shown of records: their length, and the header of the first batch.
+const PEEK: u64 = 5 + crate::records::HEADER as u64;
 
 /// What may change a marked field, behind so many bytes of records: the bytes that take its place. They are as many as it had, unless another size was announced.
 pub type Patch<'a> = &'a mut dyn FnMut(&Seen<'_>, u64) -> Result<Option<Vec<u8>>, Malformed>;
@@ -38,12 +46,17 @@ pub type Patch<'a> = &'a mut dyn FnMut(&Seen<'_>, u64) -> Result<Option<Vec<u8>>
 impl Relay {
     /// A frame of which `rest` bytes are still to come and nothing is looked at.
     pub fn opaque(from: Key, to: Key, rest: u64) -> Relay {
-        Relay { from, to, walk: None, records: 0, rest, in_tail: false }
+        Relay { from, to, walk: None, records: 0, rest, in_tail: false, peeks: false, peek: None }
     }
 
     /// A frame whose body is walked.
     pub fn walked(from: Key, to: Key, walk: Walk) -> Relay {
-        Relay { from, to, walk: Some(walk), records: 0, rest: 0, in_tail: false }
+        Relay { from, to, walk: Some(walk), records: 0, rest: 0, in_tail: false, peeks: false, peek: None }
+    }
+
+    /// Shows the front of records, which is not changed.
+    pub fn peeking(self, peeks: bool) -> Relay {
+        Relay { peeks, ..self }
     }
 
     /// Passes what it can of `bytes`. Returns how many were consumed.
@@ -61,6 +74,14 @@ impl Relay {
         let mut at = 0;
         let mut copied = 0;
         loop {
+            if let Some(compact) = self.peek {
+                let Some(front) = bytes.get(at..at + self.rest.min(PEEK) as usize) else {
+                    io.out(self.to).extend_from_slice(&bytes[copied..at]);
+                    return Ok((at, Ran::Need(self.rest.min(PEEK) as usize)));
+                };
+                patch(&Seen { interest: interest::RECORDS, part: Part::Value, bytes: front, compact }, self.records)?;
+                self.peek = None;
+            }
             if self.rest > 0 {
                 let there = (bytes.len() - at) as u64;
                 if self.rest <= there && self.rest < COPY_MAX {
@@ -85,9 +106,9 @@ impl Relay {
                     return Ok((at, Ran::Need(bytes.len() - at + 1)));
                 }
                 Step::Run(n) => self.rest = n,
-                Step::Records(n, _) => {
+                Step::Records(n, compact) => {
                     self.records += n;
-                    self.rest = n;
+                    (self.rest, self.peek) = (n, self.peeks.then_some(compact));
                 }
                 Step::Tail => self.in_tail = true,
                 Step::Done => self.walk = None,

@@ -7,6 +7,7 @@ use crate::relay::{COPY_MAX, Ran};
 use crate::sasl::MAX_SASL;
 use crate::session::{Passing, Pending, Session};
 use crate::shared::Shared;
+use crate::stats;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
 use crate::versions;
@@ -82,15 +83,28 @@ impl Session {
                 return Ok(began);
             }
         }
-        let Some((api, shape)) = head.shape() else { return self.stranger(io, shared, head, bytes) };
+        let Some((mut api, mut shape)) = head.shape() else { return self.stranger(io, shared, head, bytes) };
+        let is_measured = self.listener.stats.is_some();
+        if is_measured {
+            (api, shape) = crate::table::measured(api.key).and_then(|api| Some((api, api.shape(head.version)?))).unwrap_or((api, shape));
+        }
         let body = match frame::request_body(bytes, head, api.is_flexible(head.version)) {
             Ok(Some(body)) => body,
             Ok(None) => return Ok(Began::Need(bytes.len() + 1)),
             Err(error) => return Err(self.broken_request(shared, Some(api), error)),
         };
+        if is_measured {
+            if let Some(began) = self.measure_request(io, shared, &Request { head, api, shape, bytes, body })? {
+                return Ok(began);
+            }
+        }
         match api.key {
             SASL_HANDSHAKE | SASL_AUTHENTICATE => self.sasl_request(io, shared, &Request { head, api, shape, bytes, body }),
             API_VERSIONS => Ok(self.pass(io, shared, head, api, bytes, true)),
+            PRODUCE if is_measured => {
+                let chain = self.listener.chain.clone();
+                self.filtered(io, shared, &Request { head, api, shape, bytes, body }, chain.as_deref())
+            }
             _ if self.listener.chain.is_some() || self.listener.virtual_cluster.is_some() || self.looks_into(api.key) => {
                 let chain = self.listener.chain.clone();
                 self.filtered(io, shared, &Request { head, api, shape, bytes, body }, chain.as_deref())
@@ -205,8 +219,11 @@ impl Session {
         let Some(mut passing) = self.request.take() else { return Ok((0, Ran::Done)) };
         let listener = std::sync::Arc::clone(&self.listener);
         let facade = listener.facade("");
-        let Passing { relay, masks, all, stretch, meter, .. } = &mut passing;
+        let Passing { relay, masks, all, stretch, meter, scan, .. } = &mut passing;
         let ran = relay.run(io, bytes, &facade, &mut 0, &mut |seen, records| {
+            if seen.part == Part::Value && stats::note(scan.as_deref_mut(), seen.interest, seen.bytes, seen.compact) {
+                return Ok(None);
+            }
             meter.iter_mut().for_each(|meter| meter.see(seen, records));
             let masked = self.mask_seen(shared, &listener, masks, all.as_ref(), seen)?;
             let Some(stretch) = stretch.as_mut() else { return Ok(masked) };
@@ -228,10 +245,14 @@ impl Session {
             let time = self.charge_topics(io, shared, api, false, meter, passing.relay.records());
             passing.charge = passing.charge.and(time);
         }
+        if let Some(scan) = &passing.scan {
+            self.measure_produce(io, shared, scan);
+        }
         match self.ring.back_mut().filter(|_| passing.is_answered) {
             // Its place is the last: nothing else was read from the client before its frame was over.
             Some(pending) => {
                 pending.charge = passing.charge;
+                pending.measured = passing.scan;
                 pending.masks = (!passing.masks.is_empty()).then(|| Box::new(passing.masks));
             }
             None => self.pay(io, passing.charge),

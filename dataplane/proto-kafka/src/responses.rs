@@ -12,6 +12,7 @@ use crate::relay::{COPY_MAX, Ran, Relay};
 use crate::sasl::MAX_SASL;
 use crate::session::{Pending, Session};
 use crate::shared::Shared;
+use crate::stats;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
 use crate::versions;
@@ -38,6 +39,9 @@ impl Session {
                         self.charge_response(io, shared);
                         self.response = None;
                         self.patching = None;
+                        if let Some(scan) = self.scan.take() {
+                            self.measure_response(io, shared, &scan);
+                        }
                         let error = self.ring.front().and_then(|pending| pending.masks.as_ref()).map_or("", |masks| masks.error());
                         self.answered(io, shared, error);
                         self.send_local(io, shared);
@@ -69,7 +73,7 @@ impl Session {
         let charge = self.ring.front().map_or(Charge::Free, |pending| pending.charge);
         let meter = &mut self.meter;
         let (fetch_session, generation) = (&mut self.fetch_session, shared.generation);
-        let (patching, stretch) = (&mut self.patching, &mut self.stretch);
+        let (patching, stretch, scan) = (&mut self.patching, &mut self.stretch, &mut self.scan);
         let facade = self.listener.facade(&self.host);
         let mut outside = 0;
         let ran = relay.run(io, bytes, &facade, &mut outside, &mut |seen, records| {
@@ -82,7 +86,11 @@ impl Session {
             }
             let renamed = stretch.as_mut().map(|stretch| stretch.patch(seen)).transpose()?.flatten();
             let real = unmask(masks, patching, &Seen { bytes: renamed.as_deref().unwrap_or(seen.bytes), ..*seen });
-            Ok(real.or(renamed))
+            let told = real.or(renamed);
+            if seen.part == Part::Value {
+                stats::note(scan.as_deref_mut(), seen.interest, told.as_deref().unwrap_or(seen.bytes), seen.compact);
+            }
+            Ok(told)
         });
         let ran = match ran {
             Ok((used, Ran::Done)) => self.stretch.take().map_or(Ok(()), |stretch| stretch.end()).map(|()| (used, Ran::Done)),
@@ -131,7 +139,9 @@ impl Session {
                 io.out(self.client).extend_from_slice(&whole[4..head]);
                 self.meter = self.ring.front().filter(|pending| pending.charge.is_some() && self.charges().resources).and_then(metered);
                 let walk = Walk::new(program, (frame - head) as u64);
-                self.response = Some(Relay::walked(self.server, self.client, walk));
+                let is_measured = self.ring.front().is_some_and(|pending| pending.measured.is_some());
+                self.scan = is_measured.then(Box::default);
+                self.response = Some(Relay::walked(self.server, self.client, walk).peeking(is_measured));
                 Ok(Began::Took(head))
             }
             Way::Hold(_) if size > MAX_HELD_RESPONSE => Err(Malformed("exceeds 32 MiB and would have to be held")),
@@ -184,6 +194,7 @@ impl Session {
             Some(looked) => self.look_into_response(shared, looked, shape, edited)?,
             None => edited,
         };
+        self.measure_held_response(io, shared, shape, &edited)?;
         if opens_session {
             self.fetch_session =
                 marks(shape.response, &edited)?.iter().find(|mark| mark.is(interest::FETCH_SESSION)).map(|id| (id.int(&edited), shared.generation));

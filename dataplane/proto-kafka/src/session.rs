@@ -17,6 +17,7 @@ use crate::quota::{Charge, Meter};
 use crate::relay::Relay;
 use crate::sasl::Sasl;
 use crate::shared::Shared;
+use crate::stats::{Positions, Scan};
 use crate::table::Api;
 use crate::virtual_cluster::{Asked, Stretch};
 use std::collections::VecDeque;
@@ -67,6 +68,8 @@ pub struct Pending {
     pub is_own: bool,
     /// What it costs.
     pub charge: Charge,
+    /// What it said of partitions, where its response is measured.
+    pub measured: Option<Box<Scan>>,
 }
 
 impl Pending {
@@ -85,6 +88,7 @@ impl Pending {
             asked: Asked::default(),
             is_own: false,
             charge: Charge::Free,
+            measured: None,
         }
     }
 }
@@ -105,6 +109,8 @@ pub struct Passing {
     pub charge: Charge,
     /// How its names change its size, on the way to a virtual cluster.
     pub stretch: Option<Stretch>,
+    /// What it says of partitions, where that is measured.
+    pub scan: Option<Box<Scan>>,
 }
 
 /// A client connection.
@@ -141,6 +147,12 @@ pub struct Session {
     pub stretch: Option<Stretch>,
     /// The error code for the rest of the present topic of that response.
     pub patching: Option<i16>,
+    /// What it says of partitions, where that is measured.
+    pub scan: Option<Box<Scan>>,
+    /// What the request at hand says of them.
+    pub measured: Option<Box<Scan>>,
+    /// Where its consumer is, where that is measured.
+    pub positions: Option<Box<Positions>>,
     /// Why the request in front waited; kept until it has passed.
     pub park: Option<Park>,
     /// It waits now.
@@ -189,6 +201,9 @@ impl Session {
             response: None,
             stretch: None,
             patching: None,
+            scan: None,
+            measured: None,
+            positions: None,
             park: None,
             is_waiting: false,
             muted_until: 0,
@@ -211,7 +226,8 @@ impl Session {
     }
 
     /// Puts a request into the ring.
-    pub fn expect(&mut self, io: &mut dyn Io, pending: Pending) {
+    pub fn expect(&mut self, io: &mut dyn Io, mut pending: Pending) {
+        pending.measured = self.measured.take().filter(|_| pending.local.is_none());
         self.ring.push_back(pending);
         if self.ring.len() >= MAX_IN_FLIGHT {
             self.is_full = true;

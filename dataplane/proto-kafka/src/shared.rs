@@ -5,10 +5,11 @@ use crate::conf::{Backend, KafkaConf};
 use crate::directory::{self, Directory};
 use crate::meters::{BackendMeters, Meters};
 use crate::records::DataKeys;
+use crate::stats::{Book, Books, Rates};
 use crate::walk::Malformed;
 use hashbrown::HashMap;
 use identity::Entropy;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use wire::{Io, SECONDS, Worker};
 
 /// How long an own question to a broker may take: as long as clients wait for a connection to be set up.
@@ -32,6 +33,12 @@ pub struct Shared {
     pub entropy: Entropy,
     /// For values that are encrypted.
     pub data_keys: DataKeys,
+    /// What this worker has measured, and everybody has.
+    pub book: Arc<Mutex<Book>>,
+    /// All of them.
+    pub books: Arc<Books>,
+    /// By listener.
+    pub rates: HashMap<Arc<str>, Rates>,
     directories: HashMap<Arc<str>, Directory>,
     meters: HashMap<Arc<str>, Meters>,
     backend_meters: HashMap<Arc<str>, BackendMeters>,
@@ -39,13 +46,16 @@ pub struct Shared {
 
 impl Shared {
     /// A worker's, before any configuration.
-    pub fn new(worker: Worker, entropy: Entropy) -> Shared {
+    pub fn new(worker: Worker, entropy: Entropy, books: &Arc<Books>) -> Shared {
         Shared {
             worker,
             conf: Arc::default(),
             generation: 0,
             entropy,
             data_keys: DataKeys::default(),
+            book: books.open(),
+            books: Arc::clone(books),
+            rates: HashMap::new(),
             directories: HashMap::new(),
             meters: HashMap::new(),
             backend_meters: HashMap::new(),

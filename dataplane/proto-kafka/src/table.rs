@@ -60,6 +60,11 @@ pub fn api(key: i16) -> Option<&'static Api> {
     tables::APIS.binary_search_by_key(&key, |api| api.key).ok().and_then(|at| tables::APIS.get(at))
 }
 
+/// The same with marks at partitions and offsets, of the APIs that are measured.
+pub fn measured(key: i16) -> Option<&'static Api> {
+    tables::MEASURED.binary_search_by_key(&key, |api| api.key).ok().and_then(|at| tables::MEASURED.get(at))
+}
+
 impl Api {
     /// The shape of a version, when the tables have it.
     pub fn shape(&self, version: i16) -> Option<&'static Shape> {

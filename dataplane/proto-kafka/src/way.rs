@@ -57,7 +57,7 @@ pub(crate) fn way(pending: &Pending, cluster: Option<&VirtualCluster>, has_rules
         LIST_GROUPS | LIST_TRANSACTIONS if has_rules => Way::Hold(shape),
         _ if pending.masks.is_some() => Way::Hold(shape),
         PRODUCE | FETCH | SHARE_FETCH | SHARE_ACKNOWLEDGE if Shape::bears(shape.response, interest::TAIL_TAGS) => Way::Walk(shape.response),
-        _ if pending.charge.is_some() => Way::Walk(shape.response),
+        _ if pending.charge.is_some() || pending.measured.is_some() => Way::Walk(shape.response),
         _ => Way::Opaque,
     }
 }

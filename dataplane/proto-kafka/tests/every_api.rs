@@ -10,7 +10,7 @@ use identity::Entropy;
 use proto_kafka::auth::Auth;
 use proto_kafka::fuzz::table::Api;
 use proto_kafka::fuzz::tables::APIS;
-use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Names, Places, VirtualCluster};
+use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Names, Places, Stats, VirtualCluster};
 use std::sync::Arc;
 use wire::sim::{Did, Sim};
 use wire::{Chain, Denial, DenialKind, Flow, Key, Outcome, Request, SECONDS, Verdict, Worker};
@@ -41,6 +41,10 @@ impl Chain for Rules {
 }
 
 fn machine(places: Places, chain: Option<Arc<dyn Chain>>, virtual_cluster: Option<Arc<VirtualCluster>>) -> Sim {
+    measured(places, chain, virtual_cluster, None)
+}
+
+fn measured(places: Places, chain: Option<Arc<dyn Chain>>, virtual_cluster: Option<Arc<VirtualCluster>>, stats: Option<Arc<Stats>>) -> Sim {
     let backend = Backend {
         name: "events".into(),
         bootstrap: vec![("kafka".into(), 9092)],
@@ -51,9 +55,12 @@ fn machine(places: Places, chain: Option<Arc<dyn Chain>>, virtual_cluster: Optio
         principals: Default::default(),
     };
     let (backend, auth) = (Arc::new(backend), Auth::PassThrough);
-    let listener = Listener { name: "events".into(), backend, places, advertised: None, auth, chain, virtual_cluster, records: None };
+    // The second worker's books are shown by the first: nothing happens once a second in the years that pass here.
+    let index = usize::from(stats.is_some());
+    let listener = Listener { name: "events".into(), backend, places, advertised: None, auth, chain, virtual_cluster, records: None, stats };
     let conf = KafkaConf { listeners: [("events".to_string(), Arc::new(listener))].into() };
-    Sim::new(Box::new(Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() }, Entropy::from_seed([7; 32]))), Arc::new(conf))
+    let worker = Worker { index, count: 1 + index, metrics: Arc::default() };
+    Sim::new(Box::new(Kafka::new(worker, Entropy::from_seed([7; 32]), &Arc::default())), Arc::new(conf))
 }
 
 /// A client with its broker connection up.
@@ -156,4 +163,10 @@ fn the_same_in_a_virtual_cluster() {
     let names = || Names::new("tenant.", []).unwrap();
     let tenant = VirtualCluster { name: "tenant".into(), topics: names(), groups: names(), transactions: names(), cluster_id: "its-id".into() };
     drill(&mut machine(Places::Ports { first: 9100, last: 9103, told: 9100 }, None, Some(Arc::new(tenant))), &mut Dice(3), true);
+}
+
+#[test]
+fn the_same_where_it_is_measured() {
+    let stats = Stats { cluster: "events".into(), series: 50 };
+    drill(&mut measured(Places::Ports { first: 9100, last: 9103, told: 9100 }, None, None, Some(Arc::new(stats))), &mut Dice(4), false);
 }

@@ -8,7 +8,7 @@ use config::{Absent, Context, Entry, Set, types};
 use identity::Entropy;
 use proto_kafka::auth::{Auth, Credential, Mechanism, SaslServer, User};
 use proto_kafka::records::{Policies, RecordRules};
-use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Names, Places, VirtualCluster};
+use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Names, Places, Stats, VirtualCluster};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -149,9 +149,10 @@ fn worker(with: &str) -> Sim {
         },
         virtual_cluster: with.contains("virtual").then(|| Arc::new(tenant())),
         records: with.contains("records").then(record_rules),
+        stats: with.contains("measured").then(|| Arc::new(Stats { cluster: "events".into(), series: 100 })),
     };
     let conf = KafkaConf { listeners: [("events".to_string(), Arc::new(listener))].into() };
-    let machine = Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() }, Entropy::from_seed([7; 32]));
+    let machine = Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() }, Entropy::from_seed([7; 32]), &Arc::default());
     Sim::new(Box::new(machine), Arc::new(conf))
 }
 

@@ -74,8 +74,8 @@ impl KeyStats {
 
 impl Drop for KeyStats {
     fn drop(&mut self) {
-        self.registry.remove_top(HOT, self.labels.clone());
-        self.registry.remove_top(BIG, self.labels.clone());
+        self.registry.remove(HOT, self.labels.clone());
+        self.registry.remove(BIG, self.labels.clone());
     }
 }
 

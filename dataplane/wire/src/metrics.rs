@@ -165,8 +165,8 @@ impl Registry {
         self.series.lock().unwrap_or_else(PoisonError::into_inner).insert((name, labels), Series::Top(top));
     }
 
-    /// Removes a list.
-    pub fn remove_top(&self, name: &'static str, labels: Labels) {
+    /// Removes a series, or a list of them.
+    pub fn remove(&self, name: &'static str, labels: Labels) {
         self.series.lock().unwrap_or_else(PoisonError::into_inner).remove(&(name, labels));
     }
 
@@ -298,7 +298,7 @@ mod tests {
         top.tick(1);
         let listed = render(&workers);
         assert!(listed.contains("# TYPE hot gauge\nhot{listener=\"cache\",key=\"a\\\\\\\"\\\\n\"} 3\n"), "{listed}");
-        workers[1].remove_top("hot", vec![("listener", "cache".into())]);
+        workers[1].remove("hot", vec![("listener", "cache".into())]);
         assert!(!render(&workers).contains("hot"));
         assert!(text.contains("seconds_sum 0.000006\nseconds_count 2\n"), "{text}");
     }
