@@ -1,174 +1,88 @@
-"""Who may do what with the control plane: people and programs by token, with roles; a file that is read again when it changes.
-
-    people:
-      - {name: ada, tokenSha256: "<64 hex digits>", roles: [editor]}
-      - {name: shop-ci, tokenSha256: "...", roles: [shop]}
-    roles:
-      shop: [{verbs: [read, apply], kinds: [Listener, Sharding], names: ["shop*"]}]
-    sidecars:
-      - {name: shop, tokenSha256: "...", nodes: ["shop-*"]}
-      - {name: orders, certificate: "spiffe://example.org/ns/orders/*", nodes: ["orders-*"], clusters: [orders]}
-
-What becomes of `sidecars` is in sidecar_access.py. `midstream token` makes a token and its digest. Tokens are 256 bits of chance, so a digest
-without salt gives nothing away.
-"""
+"""Who asks, by the access file (rights.py) as it is now: it is read again when it changes."""
 
 import hashlib
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
 
 import structlog
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
-from mesh_core.model.values import Name, Spec
-from xds.store.base import Key
+from mesh_core.control.oidc import NotTrusted, Provider
+from mesh_core.control.rights import Principal, Rights, SidecarEntry
 
 log = structlog.get_logger("midstream.control")
 
-Verb = Literal["read", "apply", "delete", "rollback"]
-VERBS: tuple[Verb, ...] = ("read", "apply", "delete", "rollback")
 TOKEN_BYTES = 32
-MAX_TOKEN = 512  # characters of one that is sent
+MAX_TOKEN = 16 * 1024  # characters of one that is sent; providers put many groups into theirs
 
 
 class Unauthorized(Exception):
     """Nobody's token, or none."""
 
 
-class Forbidden(Exception):
-    """Somebody's token, and not for this; the text says for what."""
-
-
-class Rule(Spec):
-    """What objects of these kinds, with names like these, may have done to them."""
-
-    verbs: Annotated[tuple[Verb, ...], Field(min_length=1)]
-    kinds: tuple[str, ...] = ("*",)
-    names: tuple[str, ...] = ("*",)
-
-    def covers(self, verb: Verb, key: Key) -> bool:
-        return verb in self.verbs and all(
-            any(fnmatchcase(word, pattern) for pattern in patterns) for word, patterns in zip(key, (self.kinds, self.names), strict=True)
-        )
-
-
-class Person(Spec):
-    """Somebody, or a program."""
-
-    name: Name
-    token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)]
-    roles: Annotated[tuple[Name, ...], Field(min_length=1)]
-
-
-class SidecarEntry(Spec):
-    """Sidecars with this token, or with certificates like this, and which nodes, of which clusters, they may be."""
-
-    name: Name
-    token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)] = ""
-    certificate: str = ""  # a pattern of SPIFFE IDs or common names
-    nodes: tuple[str, ...] = ()  # patterns; none: the node that the certificate names
-    clusters: tuple[str, ...] = ()  # patterns
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> "SidecarEntry":
-        if bool(self.token_sha256) == bool(self.certificate):
-            raise ValueError(f"{self.name}: give tokenSha256 or certificate, and not both")
-        if self.token_sha256 and not self.nodes:
-            raise ValueError(f"{self.name}: a token names no node; give `nodes`")
-        return self
-
-
-ROLES: dict[str, tuple[Rule, ...]] = {"viewer": (Rule(verbs=("read",)),), "editor": (Rule(verbs=VERBS),)}
-
-
-class Rights(Spec):
-    """The file."""
-
-    people: tuple[Person, ...] = ()
-    roles: dict[Name, tuple[Rule, ...]] = Field(default_factory=dict)
-    sidecars: tuple[SidecarEntry, ...] | None = None
-
-    @field_validator("sidecars", mode="before")
-    @classmethod
-    def _none_is_nobody(cls, given: object) -> object:
-        """`sidecars:` without entries lets nobody in; only without the word they are not asked."""
-        return () if given is None else given
-
-    @model_validator(mode="after")
-    def _known(self) -> "Rights":
-        for index, person in enumerate(self.people):
-            for role in person.roles:
-                if role not in self.roles and role not in ROLES:
-                    raise ValueError(f"people[{index}].roles: there is no role {role}; known are {', '.join(sorted({*ROLES, *self.roles}))}")
-            if any(other.token_sha256 == person.token_sha256 for other in self.people[:index]):
-                raise ValueError(f"people[{index}].tokenSha256: is another one's token; make one with `midstream token`")
-        for index, entry in enumerate(self.sidecars or ()):
-            if entry.token_sha256 and any(other.token_sha256 == entry.token_sha256 for other in (*self.people, *(self.sidecars or ())[:index])):
-                raise ValueError(f"sidecars[{index}].tokenSha256: is another one's token; make one with `midstream token`")
-        return self
-
-
 @dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks. Without a name: anybody, where no access is configured."""
+class _Known:
+    """What the file says."""
 
-    name: str
-    rules: tuple[Rule, ...]
-
-    def may(self, verb: Verb, key: Key) -> bool:
-        return any(rule.covers(verb, key) for rule in self.rules)
-
-    def require(self, verb: Verb, keys: Iterable[Key]) -> None:
-        """Raises Forbidden, naming the first object."""
-        for kind, name in keys:
-            if not self.may(verb, (kind, name)):
-                raise Forbidden(
-                    f"{self.name} may not {verb} {kind} {name}; ask whoever keeps the control plane's access file for a role that covers it"
-                )
-
-
-ANYBODY = Principal("", ROLES["editor"])
+    people: dict[str, Principal]  # by the digests of their tokens
+    sidecars: tuple[SidecarEntry, ...] | None
+    providers: dict[str, Provider] = field(default_factory=dict)  # by their issuers
 
 
 class Access:
-    """The access file, as it is now. A file that has become unreadable or wrong leaves the last good one in force."""
+    """A file that has become unreadable or wrong leaves the last good one in force."""
 
     def __init__(self, path: Path):
         """Raises ValueError where the file is not right."""
         self._path = path
         self._stamp = _stamp(path)
-        self._people, self._sidecars = self._read()
+        self._known = self._read({})
 
-    def authenticate(self, header: str) -> Principal:
-        """Who sends this Authorization header. Raises Unauthorized."""
-        self._follow()
+    async def authenticate(self, header: str) -> Principal:
+        """Who sends this Authorization header: by a token of the file, or by one that a provider has signed. Raises Unauthorized."""
+        token = bearer(header)
+        if token.count(".") == 2 and self._now().providers:  # header.claims.signature; ours have no dots
+            try:
+                return await self._signed(token)
+            except NotTrusted as error:
+                raise Unauthorized(str(error)) from error
+        return self.by_token(header)
+
+    def by_token(self, header: str) -> Principal:
+        """The same, by the tokens of the file alone."""
         # The look-up by digest tells nothing of how much of a token is right.
-        found = self._people.get(hashlib.sha256(bearer(header).encode()).hexdigest())
+        found = self._now().people.get(hashlib.sha256(bearer(header).encode()).hexdigest())
         if found is None:
             raise Unauthorized("this token is nobody's; it may have been replaced")
         return found
 
     def sidecars(self) -> tuple[SidecarEntry, ...] | None:
         """Who may come to the xDS server; None where the file does not say."""
-        self._follow()
-        return self._sidecars
+        return self._now().sidecars
 
-    def _follow(self) -> None:
+    async def _signed(self, token: str) -> Principal:
+        from mesh_core.control.oidc import issuer_of
+
+        providers = self._known.providers
+        provider = providers.get(issuer_of(token))
+        if provider is None:
+            raise NotTrusted(f"this token was issued by none of {', '.join(providers)}; log in there, or ask for its `issuers` entry")
+        return await provider.principal(token)
+
+    def _now(self) -> _Known:
         stamp = _stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             try:
-                self._people, self._sidecars = self._read()
-                log.info("access file read", people=len(self._people))
+                self._known = self._read(self._known.providers)
+                log.info("access file read", people=len(self._known.people))
             except ValueError as error:
                 log.error("access file refused; the last good one stays in force", reason=str(error))
+        return self._known
 
-    def _read(self) -> tuple[dict[str, Principal], tuple[SidecarEntry, ...] | None]:
+    def _read(self, before: dict[str, Provider]) -> _Known:
         try:
             rights = Rights.model_validate(yaml.safe_load(self._path.read_text(encoding="utf-8")))
         except ValidationError as error:
@@ -177,9 +91,9 @@ class Access:
             raise ValueError(f"{self._path} is no access file: {said}") from None
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{self._path} is no access file: {error}") from error
-        roles = ROLES | rights.roles
-        people = ((person, tuple(rule for role in person.roles for rule in roles[role])) for person in rights.people)
-        return {person.token_sha256: Principal(person.name, rules) for person, rules in people}, rights.sidecars
+        people = {person.token_sha256: Principal(person.name, rights.rules(person.roles)) for person in rights.people}
+        providers = {found.issuer: Provider(found, rights, before.get(found.issuer)) for found in rights.issuers}
+        return _Known(people, rights.sidecars, providers)
 
 
 def bearer(header: str) -> str:

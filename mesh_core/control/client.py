@@ -63,6 +63,12 @@ class RestClient:
     def history(self, limit: int) -> dict:
         return self._call("GET", f"/v1/history?{urlencode({'limit': limit})}")
 
+    def audit(self, limit: int) -> dict:
+        return self._call("GET", f"/v1/audit?{urlencode({'limit': limit})}")
+
+    def verify(self, noted: str) -> dict:
+        return self._call("GET", f"/v1/audit/verify?{urlencode({'noted': noted})}")
+
     def diff(self, since: int | None, until: int | None) -> dict:
         query = urlencode({key: value for key, value in {"from": since, "to": until}.items() if value is not None})
         return self._call("GET", f"/v1/diff?{query}")

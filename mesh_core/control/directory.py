@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mesh_core.model.problem import Invalid, Problem
 from mesh_core.model.source import Document, read_path
-from xds.store.base import Change, Contents, Entry, Gone, Key, StoreFailed
+from xds.store.base import Change, Contents, Entry, Gone, Head, Key, Log, RefusedChange, StoreFailed, Written
 
 # A look is a stat of every file; half of the second within which a change is to be in force.
 LOOK_EVERY_S = 0.4
@@ -44,6 +44,15 @@ class DirectoryStore:
 
     async def at(self, revision: int) -> Contents:
         raise Gone(f"this control plane takes its objects from {self._path} and remembers no revisions; what keeps the files does")
+
+    async def audit(self) -> Log:
+        return Log(Head(), ())
+
+    async def refuse(self, refusal: RefusedChange) -> Head:
+        return Head()
+
+    async def written(self, revision: int) -> Written:
+        raise Gone(f"this control plane takes its objects from {self._path} and keeps no log of them; what keeps the files does")
 
     async def close(self) -> None:
         pass

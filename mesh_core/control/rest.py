@@ -11,14 +11,17 @@
     GET    /v1/rollout                                                                                   200, 404
     GET    /v1/history               ?limit=
     GET    /v1/diff                  ?from= ?to=                                                         200, 404: a revision not kept
+    GET    /v1/audit                 ?limit=
+    GET    /v1/audit/verify          ?noted=NUMBER:SEAL                                                  200, with what is broken
     GET    /ready  /openapi.json
 
-Changes are accepted as application/json only, which a web page of another origin cannot send unasked. With an access file (access.py) every
+Changes are accepted as application/json only, which a web page of another origin cannot send unasked. With an access file (rights.py) every
 request but /ready carries a bearer token: 401 without one, 403 where its roles do not cover what is asked; what may not be read is not shown.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -29,15 +32,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from mesh_core.control.access import ANYBODY, Access, Forbidden, Principal, Unauthorized
+from mesh_core.control.access import Access, Unauthorized
 from mesh_core.control.gates import USUAL, Gates
 from mesh_core.control.openapi import document
 from mesh_core.control.plane import Applied, ControlPlane, Source
+from mesh_core.control.rights import ANYBODY, Forbidden, Principal
 from mesh_core.control.rollout import MAX_STEPS, Rollout, Step
 from mesh_core.control.status import sidecars
 from mesh_core.control.together import PREPARE_S, Phases, Unprepared
 from mesh_core.model.problem import Invalid
-from xds.store.base import Conflict, Entry, Gone, StoreFailed
+from xds.store.base import Conflict, Entry, Gone, Head, StoreFailed
+from xds.store.verify import verify
 
 # Four of the largest files that are read at all.
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -133,6 +138,8 @@ def app(plane: ControlPlane, access: Access | None = None) -> Starlette:
         Route("/v1/status", _guarded(api.status)),
         Route("/v1/history", _guarded(api.history)),
         Route("/v1/diff", _guarded(api.diff)),
+        Route("/v1/audit", _guarded(api.audit)),
+        Route("/v1/audit/verify", _guarded(api.verify)),
         Route("/openapi.json", _guarded(api.openapi)),
         Route("/ready", api.ready),
     ]
@@ -146,21 +153,22 @@ class Api:
         self._plane = plane
         self._access = access
 
-    def _who(self, request: Request) -> Principal:
+    async def _who(self, request: Request) -> Principal:
         """Raises Unauthorized."""
-        return ANYBODY if self._access is None else self._access.authenticate(request.headers.get("authorization", ""))
+        return ANYBODY if self._access is None else await self._access.authenticate(request.headers.get("authorization", ""))
 
     async def apply(self, request: Request) -> Response:
-        who = self._who(request)
+        who = await self._who(request)
         body = await _body(request, ApplyBody)
         sources = [Source(source.file, source.text) for source in body.sources]
         author, permit = who.name or body.author, lambda applied: who.require("apply", (*applied.created, *applied.changed))
         phases = Phases(body.together, body.prepare_seconds)
-        applied = await self._plane.apply(sources, author=author, reason=body.reason, dry_run=body.dry_run, permit=permit, phases=phases)
+        async with self._recorded("apply", author, body):
+            applied = await self._plane.apply(sources, author=author, reason=body.reason, dry_run=body.dry_run, permit=permit, phases=phases)
         return JSONResponse(_applied(applied))
 
     async def plan(self, request: Request) -> Response:
-        who = self._who(request)
+        who = await self._who(request)
         body = await _body(request, PlanBody)
         plan = await self._plane.plan([Source(source.file, source.text) for source in body.sources])
         who.require("read", ((change.kind, change.name) for change in plan.objects))
@@ -169,7 +177,7 @@ class Api:
         return JSONResponse({"applied": _applied(plan.applied), "sidecars": nodes, "clients": plan.clients} | more)
 
     async def start_rollout(self, request: Request) -> Response:
-        who = self._who(request)
+        who = await self._who(request)
         body = await _body(request, RolloutBody)
         try:
             steps = [Step(text) for text in body.steps]
@@ -178,15 +186,16 @@ class Api:
         sources = [Source(source.file, source.text) for source in body.sources]
         gates = Gates(body.gates.errors, body.gates.refusals, body.gates.latency) if body.gates else None
         author, permit = who.name or body.author, lambda applied: who.require("apply", (*applied.created, *applied.changed))
-        started = await self._plane.try_out(sources, steps, body.hold_seconds, gates=gates, author=author, reason=body.reason, permit=permit)
+        async with self._recorded("rollout", author, body):
+            started = await self._plane.try_out(sources, steps, body.hold_seconds, gates=gates, author=author, reason=body.reason, permit=permit)
         return JSONResponse(started.as_json())
 
     async def rollout(self, request: Request) -> Response:
-        self._who(request)
+        await self._who(request)
         return JSONResponse(self._latest_rollout().as_json())
 
     async def steer_rollout(self, request: Request) -> Response:
-        who = self._who(request)
+        who = await self._who(request)
         await _body(request, NoBody)
         rollout, verb = self._latest_rollout(), request.path_params["verb"]
         who.require("apply", rollout.keys)
@@ -209,40 +218,43 @@ class Api:
         return self._plane.rollout
 
     async def rollback(self, request: Request) -> Response:
-        who = self._who(request)
+        who = await self._who(request)
         body = await _body(request, RollbackBody)
         author, permit = who.name or body.author, lambda applied: who.require("rollback", (*applied.created, *applied.changed, *applied.deleted))
-        applied = await self._plane.rollback(body.revision, author=author, reason=body.reason, dry_run=body.dry_run, permit=permit)
+        async with self._recorded("rollback", author, body):
+            applied = await self._plane.rollback(body.revision, author=author, reason=body.reason, dry_run=body.dry_run, permit=permit)
         return JSONResponse(_applied(applied))
 
     async def delete(self, request: Request) -> Response:
-        who = self._who(request)
+        who = await self._who(request)
         body = await _body(request, DeleteBody)
         keys = [(item.kind, item.name) for item in body.objects]
-        who.require("delete", keys)
-        try:
-            applied = await self._plane.delete(keys, author=who.name or body.author, reason=body.reason)
-        except KeyError as error:
-            raise Refused(404, str(error.args[0])) from error
+        author = who.name or body.author
+        async with self._recorded("delete", author, body):
+            who.require("delete", keys)
+            try:
+                applied = await self._plane.delete(keys, author=author, reason=body.reason)
+            except KeyError as error:
+                raise Refused(404, str(error.args[0])) from error
         return JSONResponse(_applied(applied))
 
     async def objects(self, request: Request) -> Response:
         kind, name = request.query_params.get("kind"), request.query_params.get("name")
-        who, contents = self._who(request), self._plane.contents
+        who, contents = await self._who(request), self._plane.contents
         found = [
             entry for entry in contents.entries.values() if kind in (None, entry.kind) and name in (None, entry.name) and who.may("read", entry.key)
         ]
         return JSONResponse({"revision": contents.revision, "objects": [_object(entry) for entry in found]})
 
     async def status(self, request: Request) -> Response:
-        who, plane = self._who(request), self._plane
+        who, plane = await self._who(request), self._plane
         found = sidecars(plane.hub, plane.blame_for, request.query_params.get("node", ""))
         for sidecar in found:
             sidecar["objects"] = [item for item in sidecar["objects"] if who.may("read", (item["kind"], item["name"]))]
         return JSONResponse({"revision": plane.contents.revision, "version": plane.hub.snapshot.version, "sidecars": found})
 
     async def history(self, request: Request) -> Response:
-        who = self._who(request)
+        who = await self._who(request)
         changes = await self._plane.store.history(min(_number(request, "limit", 20), MAX_HISTORY))
         seen = [
             replace(change, **{side: tuple(key for key in getattr(change, side) if who.may("read", key)) for side in ("put", "removed")})
@@ -251,15 +263,40 @@ class Api:
         return JSONResponse({"changes": [asdict(change) for change in seen if change.put or change.removed]})
 
     async def diff(self, request: Request) -> Response:
-        who = self._who(request)
+        who = await self._who(request)
         until = _number(request, "to", self._plane.contents.revision)
         since = _number(request, "from", max(0, until - 1))
         changes = await self._plane.difference(since, until)
         seen = [asdict(change) for change in changes if who.may("read", (change.kind, change.name))]
         return JSONResponse({"from": since, "to": until, "changes": seen})
 
+    async def audit(self, request: Request) -> Response:
+        (await self._who(request)).require_all("read")
+        log = await self._plane.store.audit()
+        limit = min(_number(request, "limit", 20), MAX_HISTORY)
+        latest = reversed(log.records[-limit:] if limit else ())
+        return JSONResponse({"records": [record.told | {"number": record.number, "seal": record.seal} for record in latest]})
+
+    async def verify(self, request: Request) -> Response:
+        (await self._who(request)).require_all("read")
+        number, _, seal = request.query_params.get("noted", "").partition(":")
+        if number and not (number.isdecimal() and seal):
+            raise Refused(400, "a noted record is NUMBER:SEAL, as `midstream audit --verify` prints it")
+        found = await verify(self._plane.store, Head(int(number), seal) if number else None)
+        return JSONResponse({"broken": found.broken, "anchor": asdict(found.anchor), "head": asdict(found.head)})
+
+    @asynccontextmanager
+    async def _recorded(self, action: str, author: str, body: Any) -> AsyncIterator[None]:
+        """What is refused goes into the audit log; what is done goes there with the change itself."""
+        try:
+            yield
+        except (Refused, Forbidden, Invalid, Gone, Conflict, StoreFailed) as error:
+            if not getattr(body, "dry_run", False):
+                await self._plane.record_refusal(action, author, str(error))
+            raise
+
     async def openapi(self, request: Request) -> Response:
-        self._who(request)
+        await self._who(request)
         return JSONResponse(document(self._plane.kinds, BODIES))
 
     async def ready(self, request: Request) -> Response:

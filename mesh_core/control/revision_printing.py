@@ -43,6 +43,29 @@ def history(found: dict, output: str) -> None:
     console().print(changes)
 
 
+def audit(found: dict, output: str) -> None:
+    if output != "table":
+        dump(found["records"], output)
+        return
+    records = table("RECORD", "AT", "BY", "WHAT", "REVISION", "WHY")
+    for record in found["records"]:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.get("at", 0)))
+        what = " ".join(filter(None, (record.get("action"), record.get("outcome", "unreadable"))))
+        records.add_row(str(record["number"]), at, record.get("author", ""), what, str(record.get("revision", "")), record.get("reason", ""))
+    console().print(records)
+
+
+def verified(found: dict, output: str) -> None:
+    if output != "table":
+        dump(found, output)
+    elif found["broken"]:
+        print(f"broken: {found['broken']}")
+    else:
+        head, anchor = found["head"], found["anchor"]
+        print(f"whole: records {anchor['number'] + 1} to {head['number']}, and what they tell of is in the store as they tell it")
+        print(f"note this outside of the store, for --noted: {head['number']}:{head['seal']}")
+
+
 def diff(found: dict, output: str) -> None:
     if output != "table":
         dump(found, output)

@@ -1,4 +1,4 @@
-"""The commands about change itself: plan, history, diff, rollback."""
+"""The commands about change itself: plan, history, audit, diff, rollback."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from mesh_core.control.commands import ControlOption, Files, Output, OutputOptio
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (plan, history, diff, rollback):
+    for command in (plan, history, audit, diff, rollback):
         app.command()(command)
 
 
@@ -42,6 +42,29 @@ def history(
 
     with errors():
         revision_printing.history(RestClient(control).history(limit), output)
+
+
+def audit(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many records.")] = 20,
+    verify: Annotated[bool, typer.Option(help="Whether anybody altered the log, or the objects behind it; prints the newest seal.")] = False,
+    noted: Annotated[str, typer.Option(help="With --verify: NUMBER:SEAL as it was printed before; it has to be there still.")] = "",
+    output: OutputOption = Output.TABLE,
+    control: ControlOption = "",
+) -> None:
+    """Shows the latest records of what was changed and what was refused; with --verify, whether they are all there and as they were written."""
+    from mesh_core.control import revision_printing
+    from mesh_core.control.client import RestClient
+
+    if noted and not verify:
+        raise typer.BadParameter("--noted is for --verify")
+    with errors():
+        client = RestClient(control)
+        if not verify:
+            return revision_printing.audit(client.audit(limit), output)
+        found = client.verify(noted)
+        revision_printing.verified(found, output)
+        if found["broken"]:
+            raise typer.Exit(commands.EXIT_FAILED)
 
 
 def diff(

@@ -44,7 +44,7 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Who may do what (a file, see access.py), and TLS of both servers (PEM files)."""
+    """Who may do what (a file, see rights.py), and TLS of both servers (PEM files)."""
 
     access: Path | None = None
     rest_certificate: Path | None = None

@@ -1,6 +1,6 @@
 """Which sidecars may come to the xDS server, and which nodes each may be: by token, or by the certificate that TLS has verified.
 
-What decides is `sidecars` of the access file (access.py). Without it a certificate's owner is let in as the node of its own name, and, where no
+What decides is `sidecars` of the access file (rights.py). Without it a certificate's owner is let in as the node of its own name, and, where no
 certificates are asked for, everybody as any node.
 """
 
@@ -12,8 +12,9 @@ from fnmatch import fnmatchcase
 
 from google.protobuf.message import Message
 
-from mesh_core.control.access import Access, Principal, SidecarEntry, Unauthorized, bearer
+from mesh_core.control.access import Access, Unauthorized, bearer
 from mesh_core.control.certificates import Certificate, NoIdentity, certificate_of
+from mesh_core.control.rights import SidecarEntry
 from xds.server.gate import Call, Peer, nobody, not_for_this
 
 _FILE = "`sidecars` in the control plane's access file"
@@ -91,8 +92,8 @@ class SidecarGate:
     def _onlooker(self, call: Call, header: str) -> Peer:
         """A person is no node, and may look at the status of all with a role that reads everything. Raises Unauthorized."""
         assert self._access is not None
-        who: Principal = self._access.authenticate(header)
-        return Onlooker(who.name, sees=any("read" in rule.verbs and "*" in rule.kinds and "*" in rule.names for rule in who.rules))
+        who = self._access.by_token(header)
+        return Onlooker(who.name, sees=who.may_all("read"))
 
     def _by_certificate(self, call: Call, certificate: Certificate, entries: tuple[SidecarEntry, ...]) -> Peer:
         found = [entry for entry in entries if entry.certificate and fnmatchcase(certificate.identity, entry.certificate)]

@@ -4,6 +4,7 @@ Every change has one revision, higher than all before it. A write says which rev
 overwrites what they have not seen.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -52,6 +53,65 @@ class Change:
     removed: tuple[Key, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a chain. Number 0: nothing yet."""
+
+    number: int = 0
+    seal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    number: int
+    body: str  # JSON, as it is sealed
+    seal: str
+
+    @property
+    def head(self) -> Head:
+        return Head(self.number, self.seal)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """at, author, action, outcome, reason, revision, digest; nothing of a body that was made unreadable."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The records that are kept, and where they begin."""
+
+    anchor: Head
+    records: tuple[Record, ...]
+
+    @property
+    def head(self) -> Head:
+        return self.records[-1].head if self.records else self.anchor
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedChange:
+    """A change that was not made. `revision` is the one that it would have followed."""
+
+    at: float
+    author: str
+    action: str
+    reason: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one revision wrote, as the store has it now."""
+
+    change: Change
+    puts: tuple[Entry, ...]
+
+
 class Conflict(Exception):
     """Another change came between reading and writing; read again and decide again."""
 
@@ -79,6 +139,15 @@ class Store(Protocol):
 
     async def at(self, revision: int) -> Contents:
         """Everything as it was after that revision; 0: nothing. Raises Gone, StoreFailed."""
+
+    async def audit(self) -> Log:
+        """What was changed and what was refused (audit.py); written with every change, in one step with it."""
+
+    async def refuse(self, refusal: RefusedChange) -> Head:
+        """Record that a change was not made."""
+
+    async def written(self, revision: int) -> Written:
+        """What that revision wrote. Raises Gone, StoreFailed."""
 
     async def close(self) -> None: ...
 

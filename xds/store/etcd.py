@@ -8,6 +8,8 @@ the log, written before; every so many revisions all objects are written as a *c
     PREFIX/changes/REVISION                who, when, why, which objects, and their text or where its pieces are
     PREFIX/checkpoints/REVISION            where the pieces of all objects are
     PREFIX/pieces/REVISION/WRITER/NUMBER   of a change or a checkpoint; of a writer that lost, too, until they are forgotten
+    PREFIX/audit/NUMBER                    the records of the audit log
+    PREFIX/audited, PREFIX/anchor          number and seal of its newest record, and of the last one that was forgotten
 
 It is spoken to by etcd's own JSON gateway. Source: <https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/>.
 """
@@ -17,7 +19,7 @@ import json
 import time
 import uuid
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -25,7 +27,24 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from xds.store.base import COMPACT_EVERY, KEPT_REVISIONS, Change, Conflict, Contents, Entry, Key, StoreFailed, no_such_revision
+from xds.store import audit
+from xds.store.base import (
+    COMPACT_EVERY,
+    KEPT_REVISIONS,
+    Change,
+    Conflict,
+    Contents,
+    Entry,
+    Gone,
+    Head,
+    Key,
+    Log,
+    Record,
+    RefusedChange,
+    StoreFailed,
+    Written,
+    no_such_revision,
+)
 
 # etcd takes requests of 1.5 MiB; in JSON a piece is a third longer.
 PIECE_BYTES = 512 * 1024
@@ -36,6 +55,8 @@ REQUEST_TIMEOUT_S = 5.0
 LOOK_EVERY_S = 5.0
 # Changes read at a time: each of INLINE_BYTES at most.
 PAGE = 64
+
+Records = Callable[[Head], Iterable[Record]]
 
 
 class EtcdStore:
@@ -69,7 +90,8 @@ class EtcdStore:
         change: dict[str, Any] = {"at": time.time(), "author": author, "reason": reason, "writer": writer}
         change |= {"put": [entry.key for entry in rows], "removed": gone}
         change |= {"text": text} if len(text) <= INLINE_BYTES else {"pieces": await self._put_pieces(revision, writer, text)}
-        if not await self._append(expected, revision, change):
+        told = Change(revision, change["at"], author, reason, tuple(change["put"]), tuple(gone))
+        if not await self._append(expected, revision, change, lambda head: audit.changed(head, told, rows)):
             await self._delete(f"pieces/{revision:020}/{writer}/")
             raise Conflict(f"revision {await self._newest()} came after {expected}")
         if revision % min(COMPACT_EVERY, self._kept) == 0:
@@ -95,6 +117,26 @@ class EtcdStore:
         if not (oldest if oldest > 1 else 0) <= revision <= newest:
             raise no_such_revision(revision, oldest, newest)
         return await self._at(revision, Contents(0, {}))
+
+    async def audit(self) -> Log:
+        anchor, records, after = _head(await self._value("anchor")), [], 0
+        while page := await self._range(f"audit/{after + 1:020}", "audit0", limit=PAGE):
+            found = {int(key.rpartition("/")[2]): json.loads(value) for key, value in page.items()}
+            records += [Record(number, value["body"], value["seal"]) for number, value in found.items()]
+            after = max(found)
+        return Log(anchor, tuple(record for record in records if record.number > anchor.number))
+
+    async def refuse(self, refusal: RefusedChange) -> Head:
+        made = await self._recorded({}, {}, lambda head: audit.refused(head, refusal))
+        assert made is not None  # nothing is guarded
+        return made
+
+    async def written(self, revision: int) -> Written:
+        found = (await self._changes(revision - 1, revision)).get(revision)
+        if found is None:
+            raise Gone(f"there is no revision {revision}")
+        text = json.loads(found["text"] if "text" in found else await self._pieces(revision, found))
+        return Written(_change(revision, found), tuple(map(_entry, text["put"])))
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -127,14 +169,11 @@ class EtcdStore:
             after = max(found)
         return found
 
-    async def _append(self, expected: int, revision: int, change: dict) -> bool:
+    async def _append(self, expected: int, revision: int, change: dict, records: Records) -> bool:
         """Whether the change was made: False if another came between."""
-        guard = {"target": "VALUE", "value": _b64(str(expected))} if expected else {"target": "VERSION", "version": "0"}
         puts = {"newest": str(revision), f"changes/{revision:020}": json.dumps(change, ensure_ascii=False)}
-        success = [{"requestPut": {"key": self._key(key), "value": _b64(value)}} for key, value in puts.items()]
-        request = {"compare": [{"key": self._key("newest"), "result": "EQUAL", **guard}], "success": success}
         try:
-            return bool((await self._call("kv/txn", request)).get("succeeded"))
+            return await self._recorded({"newest": str(expected) if expected else ""}, puts, records) is not None
         except StoreFailed as failed:
             # The answer may be lost, and the change made: the log tells, if it can be read.
             try:
@@ -144,6 +183,34 @@ class EtcdStore:
             if found is None or found["writer"] != change["writer"]:
                 raise
             return True
+
+    async def _recorded(self, guards: dict[str, str], puts: dict[str, str], make: Records) -> Head | None:
+        """Puts these keys and the audit log's records in one step, if the guarded keys have these values ("": are not there); None if not."""
+        while True:
+            told = await self._value("audited")
+            head = _head(told)
+            records = list(make(head))
+            logged = {f"audit/{record.number:020}": json.dumps({"body": record.body, "seal": record.seal}) for record in records}
+            end = records[-1].head
+            if await self._swap(guards | {"audited": told}, puts | logged | {"audited": f"{end.number} {end.seal}"}):
+                if end.number % COMPACT_EVERY == 0:
+                    await self._forget(end.number - audit.KEPT_RECORDS)
+                return end
+            # Another one's record came between, or what was guarded has changed.
+            if any([await self._value(key) != value for key, value in guards.items()]):
+                return None
+
+    async def _swap(self, guards: dict[str, str], puts: dict[str, str]) -> bool:
+        compare = [{"key": self._key(key), "result": "EQUAL", **_has(value)} for key, value in guards.items()]
+        success = [{"requestPut": {"key": self._key(key), "value": _b64(value)}} for key, value in puts.items()]
+        return bool((await self._call("kv/txn", {"compare": compare, "success": success})).get("succeeded"))
+
+    async def _forget(self, number: int) -> None:
+        """The audit log's records up to that one; its seal stays. The record is made: what fails here is done the next time."""
+        with suppress(StoreFailed):
+            if found := await self._value(f"audit/{number:020}") if number > 0 else "":
+                await self._call("kv/put", {"key": self._key("anchor"), "value": _b64(f"{number} {json.loads(found)['seal']}")})
+                await self._delete("audit/", f"audit/{number + 1:020}")
 
     async def _checkpoint(self, revision: int, writer: str) -> None:
         """All objects at that revision; then what came before the oldest kept one is forgotten."""
@@ -177,8 +244,12 @@ class EtcdStore:
         return b"".join(b64decode(row["value"]) for row in found).decode()
 
     async def _newest(self) -> int:
-        rows = (await self._call("kv/range", {"key": self._key("newest")})).get("kvs", [])
-        return int(b64decode(rows[0]["value"])) if rows else 0
+        return int(await self._value("newest") or 0)
+
+    async def _value(self, key: str) -> str:
+        """Empty where there is no such key."""
+        rows = (await self._call("kv/range", {"key": self._key(key)})).get("kvs", [])
+        return b64decode(rows[0]["value"]).decode() if rows else ""
 
     async def _oldest(self) -> int:
         found = await self._range("changes/", "changes0", limit=1)
@@ -244,6 +315,16 @@ class EtcdStore:
 
 def _b64(text: str) -> str:
     return b64encode(text.encode()).decode()
+
+
+def _has(value: str) -> dict[str, str]:
+    """What a key is compared with; empty: that it is not there."""
+    return {"target": "VALUE", "value": _b64(value)} if value else {"target": "VERSION", "version": "0"}
+
+
+def _head(text: str) -> Head:
+    number, _, seal = text.partition(" ")
+    return Head(int(number or 0), seal)
 
 
 def _entry(row: dict) -> Entry:

@@ -7,15 +7,33 @@ waiters early; what they go by is the revision, which is looked at in any case.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from xds.store.base import COMPACT_EVERY, KEPT_REVISIONS, Change, Conflict, Contents, Entry, Key, StoreFailed, no_such_revision
+from xds.store import audit
+from xds.store.base import (
+    COMPACT_EVERY,
+    KEPT_REVISIONS,
+    Change,
+    Conflict,
+    Contents,
+    Entry,
+    Gone,
+    Head,
+    Key,
+    Log,
+    Record,
+    RefusedChange,
+    StoreFailed,
+    Written,
+    no_such_revision,
+)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # A schema of its own, so that it may live in a database that has others.
 _SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS midstream;
@@ -31,7 +49,10 @@ CREATE TABLE IF NOT EXISTS midstream.history (
     revision bigint, kind text COLLATE "C", name text COLLATE "C", value text, file text NOT NULL DEFAULT '', lines text NOT NULL DEFAULT '{}',
     PRIMARY KEY (revision, kind, name)
 );
+CREATE TABLE IF NOT EXISTS midstream.audit (number bigint PRIMARY KEY, body text NOT NULL, seal text NOT NULL);
+CREATE TABLE IF NOT EXISTS midstream.anchor (number bigint PRIMARY KEY, seal text NOT NULL);
 """
+_HEAD = "SELECT number, seal FROM midstream.audit UNION ALL SELECT number, seal FROM midstream.anchor ORDER BY number DESC LIMIT 1"
 _NEWEST = "SELECT coalesce(max(revision), 0) FROM midstream.changes"
 _AT = """
 SELECT kind, name, value, file, lines, revision FROM (
@@ -57,6 +78,8 @@ STATEMENT_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 1.0
 # Two control planes that make the schema at the same moment take turns; any number will do.
 _MIGRATION_LOCK = 0x6D696473
+# Who appends to the audit log does it alone: what was refused is no reason for a change to be made anew.
+_AUDIT_LOCK = 0x6D696474
 
 
 class PostgresStore:
@@ -81,15 +104,17 @@ class PostgresStore:
         return _contents(revision, rows)
 
     async def write(self, puts: Iterable[Entry], deletes: Iterable[Key], *, expected: int, author: str, reason: str) -> int:
-        revision = expected + 1
+        revision, rows, gone = expected + 1, list(puts), list(deletes)
+        change = Change(revision, time.time(), author, reason, tuple(entry.key for entry in rows), tuple(gone))
         async with self._session("the change may have been made; look before trying again") as session:
             try:
                 async with session.transaction():
                     found = await session.fetchval(_NEWEST)
                     if found != expected:
                         raise Conflict(f"revision {found} came after {expected}")
-                    await session.execute("INSERT INTO midstream.changes VALUES ($1, $2, $3, $4)", revision, time.time(), author, reason)
-                    await _put(session, revision, list(puts), list(deletes))
+                    await session.execute("INSERT INTO midstream.changes VALUES ($1, $2, $3, $4)", revision, change.at, author, reason)
+                    await _put(session, revision, rows, gone)
+                    await _append(session, lambda head: audit.changed(head, change, rows))
                     if revision % min(COMPACT_EVERY, self._kept) == 0:
                         await _compact(session, revision - self._kept)
                     await session.execute(f"NOTIFY {CHANNEL}")
@@ -123,6 +148,25 @@ class PostgresStore:
             if not (oldest if oldest > 1 else 0) <= revision <= newest:
                 raise no_such_revision(revision, oldest, newest)
             return _contents(revision, await session.fetch(_AT, revision))
+
+    async def audit(self) -> Log:
+        async with self._session() as session, session.transaction(isolation="repeatable_read", readonly=True):
+            anchor = await session.fetchrow("SELECT number, seal FROM midstream.anchor ORDER BY number DESC LIMIT 1")
+            records = await session.fetch("SELECT number, body, seal FROM midstream.audit ORDER BY number")
+        return Log(Head(*anchor) if anchor else Head(), tuple(Record(*row) for row in records))
+
+    async def refuse(self, refusal: RefusedChange) -> Head:
+        async with self._session() as session, session.transaction():
+            return await _append(session, lambda head: audit.refused(head, refusal))
+
+    async def written(self, revision: int) -> Written:
+        async with self._session() as session, session.transaction(isolation="repeatable_read", readonly=True):
+            change = await session.fetchrow("SELECT revision, at, author, reason FROM midstream.changes WHERE revision = $1", revision)
+            rows = await session.fetch("SELECT kind, name, value, file, lines, revision FROM midstream.history WHERE revision = $1", revision)
+        if change is None:
+            raise Gone(f"there is no revision {revision}")
+        touched = [{"kind": row["kind"], "name": row["name"], "removed": row["value"] is None} for row in rows]
+        return Written(_change(change, touched), tuple(_contents(revision, (row for row in rows if row["value"] is not None)).entries.values()))
 
     async def close(self) -> None:
         async with self._lock:
@@ -163,6 +207,8 @@ class PostgresStore:
             version = await connection.fetchval("SELECT max(version) FROM midstream.version")
             if version is None:
                 await connection.execute("INSERT INTO midstream.version VALUES ($1)", SCHEMA_VERSION)
+            elif version < SCHEMA_VERSION:
+                await connection.execute("UPDATE midstream.version SET version = $1", SCHEMA_VERSION)
             elif version > SCHEMA_VERSION:
                 raise StoreFailed(f"the store {self._name} was written by a newer Midstream (schema {version}); use that one or another database")
 
@@ -188,6 +234,25 @@ async def _put(session: asyncpg.Connection, revision: int, puts: list[Entry], de
         await session.execute("INSERT INTO midstream.history (revision, kind, name) VALUES ($1, $2, $3)", revision, *key)
 
 
+async def _append(session: asyncpg.Connection, make: Callable[[Head], Iterable[Record]]) -> Head:
+    await session.execute("SELECT pg_advisory_xact_lock($1)", _AUDIT_LOCK)
+    found = await session.fetchrow(_HEAD)
+    head = Head(*found) if found else Head()
+    for record in make(head):
+        await session.execute("INSERT INTO midstream.audit VALUES ($1, $2, $3)", record.number, record.body, record.seal)
+        head = record.head
+    if head.number % COMPACT_EVERY == 0:
+        await _forget(session, head.number - audit.KEPT_RECORDS)
+    return head
+
+
+async def _forget(session: asyncpg.Connection, number: int) -> None:
+    """The records up to that one; its seal stays."""
+    await session.execute("INSERT INTO midstream.anchor SELECT number, seal FROM midstream.audit WHERE number = $1", number)
+    await session.execute("DELETE FROM midstream.audit WHERE number <= $1", number)
+    await session.execute("DELETE FROM midstream.anchor WHERE number < (SELECT max(number) FROM midstream.anchor)")
+
+
 async def _compact(session: asyncpg.Connection, horizon: int) -> None:
     """Forget the revisions before it."""
     for statement in _COMPACT:
@@ -199,7 +264,8 @@ def _contents(revision: int, rows: Iterable[asyncpg.Record]) -> Contents:
     return Contents(revision, {entry.key: entry for entry in entries})
 
 
-def _change(change: asyncpg.Record, rows: list[asyncpg.Record]) -> Change:
+def _change(change: asyncpg.Record, rows: Iterable[Mapping[str, Any]]) -> Change:
+    rows = list(rows)
     put = tuple((row["kind"], row["name"]) for row in rows if not row["removed"])
     removed = tuple((row["kind"], row["name"]) for row in rows if row["removed"])
     return Change(change["revision"], change["at"], change["author"], change["reason"], put, removed)

@@ -12,11 +12,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from xds.store.base import COMPACT_EVERY, KEPT_REVISIONS, Change, Conflict, Contents, Entry, Key, StoreFailed, no_such_revision
+from xds.store import audit
+from xds.store.base import (
+    COMPACT_EVERY,
+    KEPT_REVISIONS,
+    Change,
+    Conflict,
+    Contents,
+    Entry,
+    Gone,
+    Head,
+    Key,
+    Log,
+    Record,
+    RefusedChange,
+    StoreFailed,
+    Written,
+    no_such_revision,
+)
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
     kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, file TEXT NOT NULL, lines TEXT NOT NULL, revision INTEGER NOT NULL,
@@ -27,6 +44,8 @@ CREATE TABLE IF NOT EXISTS history (
     revision INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT, file TEXT NOT NULL DEFAULT '', lines TEXT NOT NULL DEFAULT '{}',
     PRIMARY KEY (revision, kind, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY, body TEXT NOT NULL, seal TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS anchor (number INTEGER PRIMARY KEY, seal TEXT NOT NULL);
 """
 
 # The first schema's history had no places in files.
@@ -99,6 +118,15 @@ class SqliteStore:
     async def at(self, revision: int) -> Contents:
         return await self._run(lambda: self._at(revision))
 
+    async def audit(self) -> Log:
+        return await self._run(self._audit)
+
+    async def refuse(self, refusal: RefusedChange) -> Head:
+        return await self._run(lambda: self._refuse(refusal))
+
+    async def written(self, revision: int) -> Written:
+        return await self._run(lambda: self._written(revision))
+
     async def close(self) -> None:
         async with self._lock:
             self._db.close()
@@ -142,17 +170,19 @@ class SqliteStore:
         finally:
             self._db.execute("ROLLBACK")
 
-    def _write(self, puts: list[Entry], deletes: list[Key], expected: int, author: str, reason: str) -> int:
+    def _write(self, puts: list[Entry], gone: list[Key], expected: int, author: str, reason: str) -> int:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             found = self._revision()
             if found != expected:
                 raise Conflict(f"revision {found} came after {expected}")
-            revision = found + 1
-            self._db.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", (revision, time.time(), author, reason))
+            revision, at = found + 1, time.time()
+            self._db.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", (revision, at, author, reason))
+            change = Change(revision, at, author, reason, tuple(entry.key for entry in puts), tuple(gone))
+            self._append(audit.changed(self._head(), change, puts))
             for entry in puts:
                 self._put(entry, revision)
-            for kind, name in deletes:
+            for kind, name in gone:
                 self._db.execute("DELETE FROM objects WHERE kind = ? AND name = ?", (kind, name))
                 self._db.execute("INSERT INTO history (revision, kind, name) VALUES (?, ?, ?)", (revision, kind, name))
             if revision % min(COMPACT_EVERY, self._kept) == 0:
@@ -174,6 +204,51 @@ class SqliteStore:
         """Forget the revisions before it."""
         for statement in _COMPACT:
             self._db.execute(statement, {"horizon": horizon})
+
+    def _head(self) -> Head:
+        """The end of the chain, inside of a transaction."""
+        found = self._db.execute("SELECT number, seal FROM audit UNION ALL SELECT number, seal FROM anchor ORDER BY number DESC LIMIT 1").fetchone()
+        return Head(*found) if found else Head()
+
+    def _append(self, records: Iterable[Record]) -> Head:
+        for record in records:
+            self._db.execute("INSERT INTO audit VALUES (?, ?, ?)", (record.number, record.body, record.seal))
+        if record.number % COMPACT_EVERY == 0:
+            self._forget(record.number - audit.KEPT_RECORDS)
+        return record.head
+
+    def _forget(self, number: int) -> None:
+        """The records up to that one; its seal stays."""
+        self._db.execute("INSERT INTO anchor SELECT number, seal FROM audit WHERE number = ?", (number,))
+        self._db.execute("DELETE FROM audit WHERE number <= ?", (number,))
+        self._db.execute("DELETE FROM anchor WHERE number < (SELECT max(number) FROM anchor)")
+
+    def _audit(self) -> Log:
+        self._db.execute("BEGIN")
+        try:
+            anchor = self._db.execute("SELECT number, seal FROM anchor ORDER BY number DESC LIMIT 1").fetchone()
+            records = self._db.execute("SELECT number, body, seal FROM audit ORDER BY number").fetchall()
+        finally:
+            self._db.execute("ROLLBACK")
+        return Log(Head(*anchor) if anchor else Head(), tuple(Record(*row) for row in records))
+
+    def _refuse(self, refusal: RefusedChange) -> Head:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            head = self._append(audit.refused(self._head(), refusal))
+            self._db.execute("COMMIT")
+            return head
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _written(self, revision: int) -> Written:
+        found = self._db.execute("SELECT revision, at, author, reason FROM changes WHERE revision = ?", (revision,)).fetchone()
+        if found is None:
+            raise Gone(f"there is no revision {revision}")
+        columns = "SELECT kind, name, value, file, lines, revision FROM history WHERE revision = ? AND value IS NOT NULL"
+        return Written(self._change(*found), tuple(_contents(revision, self._db.execute(columns, (revision,))).entries.values()))
 
     def _history(self, limit: int) -> list[Change]:
         changes = self._db.execute("SELECT revision, at, author, reason FROM changes ORDER BY revision DESC LIMIT ?", (limit,)).fetchall()

@@ -1,8 +1,6 @@
 """What every store promises: atomic, conditional, durable, seen by others, with a memory of bounded length."""
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +9,7 @@ import pytest
 from mesh_core.control.directory import DirectoryStore
 from mesh_core.control.plane import ControlPlane, Source
 from mesh_core.lab import Etcd, Postgres
-from tests.conftest import start
+from tests.integration.control.stores import Open, empty, entry, prefixed, put
 from tests.unit.mesh_core.shop import SHOP, all_kinds
 from xds.server.hub import Hub
 from xds.store.base import Conflict, Entry, Gone, Store, StoreFailed
@@ -19,58 +17,10 @@ from xds.store.etcd import INLINE_BYTES, PIECE_BYTES, EtcdStore
 from xds.store.postgres import PostgresStore
 from xds.store.sqlite import SqliteStore
 
-Open = Callable[..., Store]
-
-
-async def _empty(postgres: Postgres) -> str:
-    connection = await asyncpg.connect(postgres.dsn())
-    await connection.execute("DROP SCHEMA IF EXISTS midstream CASCADE")
-    await connection.close()
-    return postgres.dsn()
-
-
-@pytest.fixture(scope="session")
-def etcd() -> Iterator[Etcd]:
-    server = start(lambda: Etcd().start())
-    yield server
-    server.kill()
-
-
-def _prefixed(etcd: Etcd) -> str:
-    return f"etcd://{etcd.address}/tests/{uuid.uuid4().hex}"
-
-
-@pytest.fixture(params=["sqlite", "postgres", "etcd"])
-async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
-    """`opened()` is one more handle on the same store, as another process has it."""
-    handles: list[Store] = []
-    kinds: dict[str, tuple[type, object]] = {"sqlite": (SqliteStore, tmp_path / "folder" / "control.db")}
-    if request.param == "postgres":
-        kinds["postgres"] = (PostgresStore, await _empty(request.getfixturevalue("postgres_shards")[0]))
-    elif request.param == "etcd":
-        kinds["etcd"] = (EtcdStore, _prefixed(request.getfixturevalue("etcd")))
-
-    def make(**options: int) -> Store:
-        kind, where = kinds[request.param]
-        handles.append(kind(where, **options))
-        return handles[-1]
-
-    yield make
-    for handle in handles:
-        await handle.close()
-
 
 @pytest.fixture
 def store(opened: Open) -> Store:
     return opened()
-
-
-def entry(name: str, value: str = "1") -> Entry:
-    return Entry("Listener", name, {"spec": value}, "shop.yaml", {"spec": 3})
-
-
-async def put(store: Store, *entries: Entry, expected: int, deletes=()) -> int:
-    return await store.write(entries, deletes, expected=expected, author="ada", reason="because")
 
 
 async def test_what_is_written_is_read_with_its_lines(store: Store):
@@ -163,8 +113,8 @@ async def test_the_same_objects_give_the_same_bytes_through_every_store(tmp_path
     (tmp_path / "objects" / "shop.yaml").write_text(SHOP)
     stores = [
         SqliteStore(tmp_path / "control.db"),
-        PostgresStore(await _empty(postgres_shards[0])),
-        EtcdStore(_prefixed(etcd)),
+        PostgresStore(await empty(postgres_shards[0])),
+        EtcdStore(prefixed(etcd)),
         DirectoryStore(tmp_path / "objects"),
     ]
     published = []
@@ -180,7 +130,7 @@ async def test_the_same_objects_give_the_same_bytes_through_every_store(tmp_path
 
 
 async def test_a_lost_database_connection_is_made_again(postgres_shards: list[Postgres]):
-    url = await _empty(postgres_shards[0])
+    url = await empty(postgres_shards[0])
     store = PostgresStore(url)
     await put(store, entry("a"), expected=0)
     waiting = asyncio.create_task(store.wait(1))
@@ -196,7 +146,7 @@ async def test_a_lost_database_connection_is_made_again(postgres_shards: list[Po
 
 
 async def test_a_database_that_cannot_write_says_so_and_loses_nothing(postgres_shards: list[Postgres]):
-    url = await _empty(postgres_shards[0])
+    url = await empty(postgres_shards[0])
     store = PostgresStore(url)
     await put(store, entry("a"), expected=0)
     assert store._connection is not None
@@ -232,7 +182,7 @@ async def test_an_etcd_that_is_not_there_is_named_without_its_password():
 
 
 async def test_what_a_writer_that_lost_left_behind_is_taken_away(etcd: Etcd):
-    url = _prefixed(etcd)
+    url = prefixed(etcd)
     store, other = EtcdStore(url), EtcdStore(url)
     await put(store, entry("a"), expected=0)
     with pytest.raises(Conflict):
