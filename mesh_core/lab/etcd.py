@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from . import account, ports, wait
 from .errors import LabError, Missing
 from .process import Process
@@ -11,7 +13,7 @@ from .tools import find
 class Etcd:
     """Data survive stop and kill, not the end of this process. Missing (etcd-server) when it is not installed."""
 
-    def __init__(self, name: str = "etcd") -> None:
+    def __init__(self, name: str = "etcd", *, options: Sequence[str] = ()) -> None:
         self.name, self.port = name, ports.free()
         peer = ports.free()
         directory = account.scratch(name)
@@ -22,7 +24,7 @@ class Etcd:
             str(program), "--name", name, "--data-dir", str(directory / "data"), "--log-level", "warn",
             "--listen-client-urls", f"http://{self.address}", "--advertise-client-urls", f"http://{self.address}",
             "--listen-peer-urls", f"http://{ports.LOOPBACK}:{peer}", "--initial-advertise-peer-urls", f"http://{ports.LOOPBACK}:{peer}",
-            "--initial-cluster", f"{name}=http://{ports.LOOPBACK}:{peer}",
+            "--initial-cluster", f"{name}=http://{ports.LOOPBACK}:{peer}", *options,
         ]  # fmt: skip
         self.process = Process(name, argv, directory)
 

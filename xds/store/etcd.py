@@ -227,11 +227,17 @@ class EtcdStore:
                 await self._delete(f"{folder}/", f"{folder}/{oldest}")
 
     async def _put_pieces(self, revision: int, writer: str, text: str) -> int:
+        """All of them or, as far as the store still does anything, none."""
         data = text.encode()
         pieces = [data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
-        for number, piece in enumerate(pieces):
-            value = b64encode(piece).decode()
-            await self._call("kv/put", {"key": self._key(f"pieces/{revision:020}/{writer}/{number:05}"), "value": value})
+        try:
+            for number, piece in enumerate(pieces):
+                value = b64encode(piece).decode()
+                await self._call("kv/put", {"key": self._key(f"pieces/{revision:020}/{writer}/{number:05}"), "value": value})
+        except StoreFailed:
+            with suppress(StoreFailed):
+                await self._delete(f"pieces/{revision:020}/{writer}/")
+            raise
         return len(pieces)
 
     async def _pieces(self, revision: int, where: Mapping[str, Any]) -> str:

@@ -180,7 +180,7 @@ class PostgresStore:
                 yield await self._connected()
             except (asyncpg.UniqueViolationError, Conflict):
                 raise
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
                 # What the server says it has not done; what it did not say anything to, it may have.
                 refused = isinstance(error, asyncpg.PostgresError) or self._connection is None
                 if not refused:

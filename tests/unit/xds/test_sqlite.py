@@ -48,16 +48,6 @@ async def test_a_store_of_the_first_version_gets_its_history(tmp_path):
     await found.close()
 
 
-async def test_a_full_disk_is_a_clear_error_and_loses_nothing(store):
-    await put(store, entry("a"), expected=0)
-    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-    store._db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StoreFailed, match="nothing was changed"):
-        await put(store, entry("b", "x" * 1_000_000), expected=1)
-    contents = await store.read()
-    assert (contents.revision, list(contents.entries)) == (1, [("Listener", "a")])
-
-
 def test_a_store_of_a_newer_version_is_not_touched(tmp_path):
     path = tmp_path / "control.db"
     database = sqlite3.connect(path)
