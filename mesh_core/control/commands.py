@@ -36,7 +36,7 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
-STORES = "A SQLite file, postgresql://USER@HOST/DATABASE or etcd://HOST:PORT"
+STORES = "A SQLite file, postgresql://USER@HOST/DATABASE, etcd://HOST:PORT or kubernetes://NAMESPACE"
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to print.")]
 Files = Annotated[list[Path] | None, typer.Option("-f", "--file", help="A file, a folder of .yaml files, or - for standard input.")]
@@ -74,7 +74,15 @@ def add_to(app: typer.Typer, families: "Callable[[], Registry]") -> None:
         with errors():
             _control(families(), grpc, rest, store, config, Guard(access, rest_cert, rest_key, xds))
 
-    for command in (control, apply, get, delete, status, token):
+    def crds() -> None:
+        """Prints the kinds as custom resources of Kubernetes."""
+        import yaml
+
+        from mesh_core.control.crds import manifests
+
+        print(yaml.safe_dump_all(manifests(families().kinds), sort_keys=False), end="")
+
+    for command in (control, apply, get, delete, status, token, crds):
         app.command()(command)
     from mesh_core.control import revisions, rollouts
 
@@ -185,13 +193,20 @@ def _control(registry: "Registry", grpc: str, rest: str, store: str, config: Pat
     from mesh_core.control.serve import run
     from mesh_core.model.values import parse_host_port
 
-    objects = DirectoryStore(config) if config else _store(store)
+    objects = DirectoryStore(config) if config else _store(store, registry)
     with suppress(KeyboardInterrupt):
         where = (parse_host_port(grpc), parse_host_port(rest))
         asyncio.run(run(objects, registry, validate, *where, guard, lambda line: print(line, flush=True)))
 
 
-def _store(where: str) -> "Store":
+def _store(where: str, registry: "Registry") -> "Store":
+    if where.startswith("kubernetes://"):
+        try:
+            from mesh_core.control.kubernetes_objects import connected
+        except ImportError as error:
+            raise ValueError("objects of Kubernetes need its client; install midstream[kubernetes]") from error
+
+        return connected(where.removeprefix("kubernetes://").strip("/") or "default", registry.kinds.kinds)
     if where.startswith(("postgresql://", "postgres://")):
         from xds.store.postgres import PostgresStore
 

@@ -5,18 +5,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from mesh_core.control.kept_elsewhere import KeptElsewhere
 from mesh_core.model.problem import Invalid, Problem
 from mesh_core.model.source import Document, read_path
-from xds.store.base import Change, Contents, Entry, Gone, Head, Key, Log, RefusedChange, StoreFailed, Written
+from xds.store.base import Contents, Entry, Key
 
 # A look is a stat of every file; half of the second within which a change is to be in force.
 LOOK_EVERY_S = 0.4
 
 
-class DirectoryStore:
+class DirectoryStore(KeptElsewhere):
     """`path` is a folder or one file."""
 
     def __init__(self, path: Path):
+        super().__init__(str(path), "change the files there")
         self._path = path
         self._revision = 0
         self._stamp: object = None
@@ -29,30 +31,12 @@ class DirectoryStore:
             raise Invalid(problems)
         return Contents(self._revision, entries_of(documents))
 
-    async def write(self, puts: Iterable[Entry], deletes: Iterable[Key], *, expected: int, author: str, reason: str) -> int:
-        raise StoreFailed(f"this control plane takes its objects from {self._path}; change the files there")
-
     async def wait(self, after: int) -> int:
         while self._revision <= after:
             self._look()
             if self._revision <= after:
                 await asyncio.sleep(LOOK_EVERY_S)
         return self._revision
-
-    async def history(self, limit: int) -> list[Change]:
-        return []
-
-    async def at(self, revision: int) -> Contents:
-        raise Gone(f"this control plane takes its objects from {self._path} and remembers no revisions; what keeps the files does")
-
-    async def audit(self) -> Log:
-        return Log(Head(), ())
-
-    async def refuse(self, refusal: RefusedChange) -> Head:
-        return Head()
-
-    async def written(self, revision: int) -> Written:
-        raise Gone(f"this control plane takes its objects from {self._path} and keeps no log of them; what keeps the files does")
 
     async def close(self) -> None:
         pass
