@@ -130,8 +130,8 @@ async def test_an_etcd_that_dies_and_forgets_its_past_keeps_ours(small_etcd: Etc
     await store.close()
 
 
-async def test_a_postgres_that_dies_and_returns_is_gone_on_with(postgres_shards: list[Postgres]):
-    server = postgres_shards[0]
+async def test_a_postgres_that_dies_and_returns_is_gone_on_with():
+    server = await asyncio.to_thread(start, lambda: Postgres("dies").start())
     store = PostgresStore(await empty(server))
     await put(store, entry("a"), expected=0)
     await asyncio.to_thread(server.kill)
@@ -142,3 +142,4 @@ async def test_a_postgres_that_dies_and_returns_is_gone_on_with(postgres_shards:
     assert await put(store, entry("b"), expected=1) == 2
     assert (await verify(store)).broken == ""
     await store.close()
+    await asyncio.to_thread(server.kill)
