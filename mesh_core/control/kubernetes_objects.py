@@ -100,6 +100,8 @@ class KubernetesStore(KeptElsewhere):
                 if isinstance(error, ApiException) and error.status == GONE:
                     version = ""
                     continue
+                if self._closed.is_set():
+                    return
                 log.warning("kubernetes cannot be watched; what was seen last stays", kind=kind, reason=_reason(error))
                 self._closed.wait(RETRY_S)
             except RuntimeError:
