@@ -7,7 +7,6 @@ Whatever fails on the way, nothing of the set is stored and no sidecar hears of 
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -29,7 +28,7 @@ from mesh_core.model.problem import Invalid, Problem
 from mesh_core.model.source import Document, read
 from xds.protocol.resource import Resource
 from xds.server.hub import Hub
-from xds.store.base import Conflict, Contents, Entry, Key, RefusedChange, Store, StoreFailed
+from xds.store.base import Conflict, Contents, Entry, Key, Store, StoreFailed
 
 log = structlog.get_logger("midstream.control")
 
@@ -275,13 +274,6 @@ class ControlPlane:
         owners = [decision.wanted[key] for key in decision.applied.keys if self.kinds.kinds[key[0]].together]
         if owners:
             raise Invalid(owner.problem("kind", reason) for owner in owners)
-
-    async def record_refusal(self, action: str, author: str, reason: str) -> None:
-        """In the audit log; a store that fails says so in ours."""
-        try:
-            await self.store.refuse(RefusedChange(time.time(), author, action, reason, self.contents.revision))
-        except StoreFailed as error:
-            log.error("a refusal is not in the audit log", action=action, author=author, refused=reason, reason=str(error))
 
     def _require_no_rollout(self) -> None:
         if self.rollout is not None and self.rollout.is_under_way:

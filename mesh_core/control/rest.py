@@ -36,6 +36,7 @@ from mesh_core.control.access import Access, Unauthorized
 from mesh_core.control.gates import USUAL, Gates
 from mesh_core.control.openapi import document
 from mesh_core.control.plane import Applied, ControlPlane, Source
+from mesh_core.control.refusals import record_refusal
 from mesh_core.control.rights import ANYBODY, Forbidden, Principal
 from mesh_core.control.rollout import MAX_STEPS, Rollout, Step
 from mesh_core.control.status import sidecars
@@ -290,9 +291,9 @@ class Api:
         """What is refused goes into the audit log; what is done goes there with the change itself."""
         try:
             yield
-        except (Refused, Forbidden, Invalid, Gone, Conflict, StoreFailed) as error:
+        except (Refused, Forbidden, Invalid, Gone, Conflict, Unprepared, StoreFailed) as error:
             if not getattr(body, "dry_run", False):
-                await self._plane.record_refusal(action, author, str(error))
+                await record_refusal(self._plane.store, self._plane.contents.revision, action, author, str(error))
             raise
 
     async def openapi(self, request: Request) -> Response:
