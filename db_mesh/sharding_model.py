@@ -87,6 +87,7 @@ class ShardingSpec(Spec):
 
     database: Name
     home: Name | None = None
+    gather_bytes: Annotated[int, Field(ge=0, le=1 << 40)] = 256 << 20  # of other shards, by one read that no merge covers; 0: refused
     tables: list[Table] = Field(default_factory=list)
 
 
@@ -161,7 +162,9 @@ def compile_sharding(owner: Authored, world: World) -> Iterable[Compiled]:
     spec = owner.spec
     database = world.get("Database", spec.database)
     shards = [shard.name for shard in database.spec.shards] if database else []
-    result = message("midstream.sql.v1.Sharding")(name=owner.name, database=spec.database, home=spec.home or shards[0])
+    result = message("midstream.sql.v1.Sharding")(
+        name=owner.name, database=spec.database, home=spec.home or shards[0], gather_bytes=spec.gather_bytes
+    )
     for table in spec.tables:
         _add_table(result.tables.add(name=table.name, key=table.key or ""), table, shards)
     yield Compiled(type_url("midstream.sql.v1.Sharding"), owner.name, result, owner)

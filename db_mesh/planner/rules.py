@@ -29,6 +29,7 @@ class Rules:
     def __init__(self, sharding: Message | None, shards: int) -> None:
         self.shards = shards
         tables = {table.name: table for table in sharding.tables} if sharding is not None else {}
+        self.gathers = sharding is not None and sharding.gather_bytes > 0
         self.tables = {name: _placed(table, tables) for name, table in tables.items()}
 
     def __bool__(self) -> bool:

@@ -109,7 +109,7 @@ class _Planning:
         if not sharded:
             return self._unsharded(root, bool(home) or walker.catalog, bool(references), facts)
         is_read = self._outline.klass == "READ" and root.find(*_CHANGES) is None
-        if home and is_read and not walker.catalog:
+        if home and is_read and not walker.catalog and self._rules.gathers:
             return self._gathered(root, facts)
         if home or walker.catalog:
             name = home[0].alias if home else "the system catalogs"
@@ -152,8 +152,9 @@ class _Planning:
         places = any(isinstance(block.node, exp.Insert) and block.instances and block.instances[0].sharded for block in facts.blocks)
         result = self._outline.by_key(one, pinned.table, pinned.key_type, pinned.keys)
         result.route.by_key.places, result.route.by_key.max_chars = places, limit
-        if not write and not pinned.one_key:
-            self._subset(root, facts, result, common=common_keys(facts) == frozenset(pinned.keys))
+        common = common_keys(facts) == frozenset(pinned.keys)
+        if not write and not pinned.one_key and (common or self._rules.gathers):
+            self._subset(root, facts, result, common=common)
         return result
 
     def _subset(self, root: exp.Expression, facts, result: Message, *, common: bool) -> None:
@@ -177,6 +178,8 @@ class _Planning:
         try:
             return self._merged(root, facts)
         except Refused as unmerged:
+            if not self._rules.gathers:
+                raise
             result = self._gathered(root, facts)
             result.proof += f" (not merged: {unmerged.reason})"
             return result

@@ -74,7 +74,7 @@ fn sharding() -> Sharding {
     let runs = vec![run(0, 8191, "s0"), run(8192, 16383, "s1")];
     let (key, key_type) = ("customer_id".into(), KeyType::Integer as i32);
     let orders = Table { name: "orders".into(), key, key_type, placement: Some(Placement::Hash(Hash { runs })) };
-    Sharding { name: "shop".into(), database: "shop".into(), home: "s0".into(), tables: vec![orders] }
+    Sharding { name: "shop".into(), database: "shop".into(), home: "s0".into(), tables: vec![orders], gather_bytes: 1 << 20 }
 }
 
 fn policies() -> [Raw; 3] {

@@ -21,9 +21,6 @@ use crate::server::{Expect, Server};
 use sql::{Scripts, ShardId};
 use wire::{Fault, Io, Key};
 
-/// What one statement may gather from other shards.
-pub const BUDGET: u64 = 256 * 1024 * 1024;
-
 /// The gathering half of a statement.
 pub struct Fallback {
     /// The connection that gathers, and answers then.
@@ -36,7 +33,8 @@ pub struct Fallback {
     is_open: bool,
     /// The statement is sent: what comes from `to` is its answer.
     is_over: bool,
-    bytes: u64,
+    /// What may still come.
+    budget: u64,
     statement: Vec<u8>,
 }
 
@@ -98,7 +96,8 @@ impl Postgres {
         }
         scatter.legs = vec![to];
         let (complete, count, statement) = (0, scripts.count, statement.to_vec());
-        scatter.fallback = Some(Box::new(Fallback { to, from, complete, count, is_open: false, is_over: false, bytes: 0, statement }));
+        let budget = client.listener.database.rules.gather_bytes();
+        scatter.fallback = Some(Box::new(Fallback { to, from, complete, count, is_open: false, is_over: false, budget, statement }));
     }
 
     /// A message of a connection that gathers or gives.
@@ -152,17 +151,24 @@ impl Postgres {
             io.pause(server.key, true);
             return Leg::Wait;
         }
-        fallback.bytes = fallback.bytes.saturating_add(body.len() as u64);
-        if fallback.bytes > BUDGET {
-            let error = Error::statement("54000", format!("this statement needs more than {} MiB of other shards' rows at home", BUDGET >> 20))
-                .detail("Rule: what cannot be merged from the shards' own answers is gathered on the home shard, up to a limit.")
-                .hint("Restrict the sharded tables further, or ask for less in one statement.");
-            self.fail_scatter(io, server, client, &error);
+        let Some(left) = fallback.budget.checked_sub(body.len() as u64) else {
+            self.fail_scatter(io, server, client, &over_budget(client));
             return Leg::On;
-        }
+        };
+        fallback.budget = left;
         frame(io.out(fallback.to), b'd', |out| out.extend_from_slice(body));
         Leg::On
     }
+}
+
+fn over_budget(client: &Client) -> Error {
+    let database = &client.listener.database;
+    Error::statement("54000", format!("this statement needs more than {} bytes of other shards' rows at home", database.rules.gather_bytes()))
+        .detail(format!(
+            "Rule: what cannot be merged is gathered on the home shard of Database {}, up to gatherBytes of its Sharding.",
+            database.name
+        ))
+        .hint("Restrict the sharded tables by their keys or by comparisons with literals, or ask for less in one statement.")
 }
 
 impl Fallback {

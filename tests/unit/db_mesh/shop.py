@@ -68,7 +68,7 @@ SCHEMA = Schema(
 
 
 def sharding():
-    result = message("midstream.sql.v1.Sharding")(name="shop", database="shop", home="s0")
+    result = message("midstream.sql.v1.Sharding")(name="shop", database="shop", home="s0", gather_bytes=1 << 20)
     hashed = {
         "orders": "customer_id",
         "users": "email",

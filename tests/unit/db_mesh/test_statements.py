@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from db_mesh.planner.rules import Rules
 from db_mesh.planner.statement import plan
-from tests.unit.db_mesh.shop import RULES, SCHEMA, request
+from tests.unit.db_mesh.shop import RULES, SCHEMA, request, sharding
 from xds.messages import message
 
 GOLDEN = Path(__file__).parent / "statements.txt"
@@ -83,3 +84,16 @@ def _merge(merge) -> str:
             bound = getattr(merge, name)
             parts.append(f"{name} " + (f":p{bound.slot}" if bound.WhichOneof("value") == "slot" else str(bound.constant)))
     return "; ".join([*parts, *([f"hide {merge.hidden}"] if merge.hidden else [])]) or "concatenate"
+
+
+def test_where_nothing_may_be_gathered_a_merges_refusal_stands() -> None:
+    rules = sharding()
+    rules.gather_bytes = 0
+    for sql, reason in (
+        ("select avg ( qty ) from orders", "avg over several shards"),
+        ("select * from orders , settings", "settings lies on the home shard only"),
+        ("select * from orders o , order_lines l where o.customer_id = :p1 and l.customer_id = :p2", ""),
+    ):
+        answer = plan(request(sql), Rules(rules, 2), SCHEMA)
+        assert not answer.fragments
+        assert reason in answer.route.refuse.message

@@ -100,7 +100,7 @@ fn sharding() -> Sharding {
         key_type: KeyType::Integer.into(),
         placement: Some(table::Placement::Hash(Hash::default())),
     };
-    Sharding { name: "shop".into(), database: "shop".into(), home: "s0".into(), tables: vec![orders] }
+    Sharding { name: "shop".into(), database: "shop".into(), home: "s0".into(), tables: vec![orders], gather_bytes: 16 }
 }
 
 fn listener(has: &dyn Fn(&str) -> bool) -> Raw {

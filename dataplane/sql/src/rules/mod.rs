@@ -27,6 +27,7 @@ pub(crate) struct Placed {
 pub struct Rules {
     shards: ShardId,
     home: ShardId,
+    gather_bytes: u64,
     tables: HashMap<String, Placed>,
 }
 
@@ -40,8 +41,9 @@ impl Rules {
         if count == 0 {
             return Err(vec![Invalid::new("", "the Database has no shard; give it at least one")]);
         }
-        let mut rules = Rules { shards: count, home: 0, tables: HashMap::new() };
+        let mut rules = Rules { shards: count, home: 0, gather_bytes: 0, tables: HashMap::new() };
         let Some(sharding) = sharding else { return Ok(rules) };
+        rules.gather_bytes = sharding.gather_bytes;
         let names = Names { shards };
         let mut wrong = Vec::new();
         match names.find(&sharding.home, "home") {
@@ -65,6 +67,11 @@ impl Rules {
     /// The shard of what has no rule.
     pub fn home(&self) -> ShardId {
         self.home
+    }
+
+    /// What one statement may bring home from the other shards.
+    pub fn gather_bytes(&self) -> u64 {
+        self.gather_bytes
     }
 
     /// Whether any table has a rule. If none has, every statement goes home and needs a plan only for the filters' sake.

@@ -12,7 +12,7 @@ fn table(name: &str, key_type: KeyType, placement: table::Placement) -> Table {
 }
 
 fn sharding(tables: Vec<Table>) -> Sharding {
-    Sharding { name: "shop".into(), database: "shop".into(), home: "s0".into(), tables }
+    Sharding { name: "shop".into(), database: "shop".into(), home: "s0".into(), tables, gather_bytes: 0 }
 }
 
 fn compile(tables: Vec<Table>) -> Result<Rules, Vec<Invalid>> {
