@@ -21,6 +21,7 @@ static SERVER: LazyLock<SaslServer> = LazyLock::new(|| SaslServer {
         leeway: 0,
     }),
     lifetime: None,
+    login_timeout: wire::MILLIS * 30_000,
     salts: Entropy::from_seed([1; 32]),
 });
 
