@@ -12,7 +12,7 @@ from mesh_core.model.kinds import Authored, Compiled, Kind, Kinds, Protocol, Wor
 from mesh_core.model.problem import Problem
 from mesh_core.model.secrets import UpstreamTls
 from mesh_core.model.values import Duration, ServerAddress, Spec, parse_duration_ms, parse_host_port, unix_path
-from msg_mesh import sasl, virtual
+from msg_mesh import federation, sasl, virtual
 from msg_mesh.sasl import KafkaCredentials, KafkaPrincipal
 from xds.messages import message, type_url
 
@@ -34,7 +34,8 @@ def register(kinds: Kinds) -> None:
     kinds.add(Kind("KafkaCluster", KafkaClusterSpec, sasl.check_cluster, compile_cluster))
     fields = frozenset({"auth", "users", "sasl", "tls", "broker_ports", "broker_hosts", "advertised_host", "advertised_port"})
     virtual.register(kinds)
-    also = (virtual.KIND,)
+    federation.register(kinds)
+    also = (virtual.KIND, federation.KIND)
     kinds.add_protocol(Protocol("kafka", "KafkaCluster", fields, compile_filter, check_listener, also=also, auths=sasl.AUTHS, throttles=True))
 
 
@@ -82,9 +83,16 @@ def compile_cluster(owner: Authored, world: World) -> Iterable[Compiled]:
 def compile_filter(listener: Authored, world: World) -> Message:
     spec = listener.spec
     tenant = world.get(virtual.KIND, spec.backend)
+    several = world.get(federation.KIND, spec.backend)
+    backend = spec.backend
+    if tenant:
+        backend = tenant.spec.cluster
+    elif several:
+        backend = several.spec.clusters[0].cluster
     result = message("midstream.kafka.v1.KafkaProxy")(
-        backend=tenant.spec.cluster if tenant else spec.backend,
+        backend=backend,
         virtual_cluster=tenant.name if tenant else "",
+        federation=several.name if several else "",
         broker_hosts=spec.broker_hosts or "",
         advertised_host=spec.advertised_host or "",
         advertised_port=spec.advertised_port or 0,

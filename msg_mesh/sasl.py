@@ -66,7 +66,9 @@ def check_listener(listener: Authored, world: World) -> Iterator[Problem]:
     elif spec.sasl is not None or spec.users:
         yield listener.problem("spec.sasl" if spec.sasl is not None else "spec.users", "are for auth: sasl only", "add auth: sasl")
     tenant = world.get("KafkaVirtualCluster", spec.backend)
-    cluster = world.get("KafkaCluster", tenant.spec.cluster if tenant else spec.backend)
+    several = world.get("KafkaFederation", spec.backend)
+    home = several.spec.clusters[0].cluster if several else spec.backend
+    cluster = world.get("KafkaCluster", tenant.spec.cluster if tenant else home)
     if spec.auth is None and cluster is not None and cluster.spec.credentials is not None and not is_local(spec.address):
         reason = f"{spec.address} can be reached from other machines, where everybody would use the credentials of KafkaCluster {cluster.name}"
         yield listener.problem("spec.address", reason, "add auth (trust, if that is meant), or listen on 127.0.0.1")

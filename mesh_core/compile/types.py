@@ -13,6 +13,7 @@ _OURS = (
     "midstream.redis.v1.RedisMigration",
     "midstream.kafka.v1.KafkaCluster",
     "midstream.kafka.v1.KafkaVirtualCluster",
+    "midstream.kafka.v1.KafkaFederation",
     "midstream.kafka.v1.KafkaRecordPolicy",
     "midstream.kafka.v1.KafkaStats",
     "midstream.policy.v1.AccessPolicy",

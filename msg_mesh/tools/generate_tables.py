@@ -20,6 +20,7 @@ from pathlib import Path
 
 from marks import (
     ADDRESSES,
+    BROKERS,
     BY_ENTITY,
     BY_NAME,
     ELEMENTS,
@@ -78,6 +79,7 @@ class Message:
         self.valid = Versions.of(schema["validVersions"])
         self.flexible = Versions.of(schema.get("flexibleVersions", "none"))
         self.measured = MEASURED.get((self.key, self.direction), {}) if measured else {}
+        self.brokers = BROKERS.get((self.key, self.direction), set())
         self.common = {struct["name"]: struct["fields"] for struct in schema.get("commonStructs", [])}
 
     def program(self, version: int) -> list[int]:
@@ -117,7 +119,7 @@ class Message:
             if not self.is_tagged(field, version):
                 continue
             body = merge_skips(self.field(field, version, path))
-            if any(one >> 16 & 255 for one in body) and interest == "TAIL_TAGS":
+            if any(one >> 16 & 255 for one in body) and (interest == "TAIL_TAGS" or path + field["name"] + ".LeaderId" in self.brokers):
                 entries += [field["tag"] << 16 | len(body), *body]
         return [word("TAGS", interest, len(entries)), *entries]
 
@@ -139,6 +141,8 @@ class Message:
     def array(self, field: dict, version: int, path: str, interest: str) -> list[int]:
         kind, compact = field["type"][2:], int(version in self.flexible)
         inner = path + field["name"] + "."
+        if interest == "BROKER_IDS":
+            return [word("ARRAY", interest, 2 | compact), word("SKIP", arg=FIXED[kind])]
         if kind in FIXED or kind == "string":
             body = self.field({**field, "type": kind}, version, path)
             names = "NAMES" if kind == "string" and interest != "NONE" else "NONE"
@@ -170,6 +174,8 @@ class Message:
             return "RECORDS"
         if self.key in RESOURCES and name in ("ResourceType", "ResourceName") and path in RESOURCE_PLACES:
             return "RESOURCE_TYPE" if name == "ResourceType" else "RESOURCE_NAME"
+        if path + name in self.brokers:
+            return "BROKER_IDS" if field["type"].startswith("[]") else "BROKER_ID"
         if path + name in PLACES.get((self.key, self.direction), {}):
             return PLACES[self.key, self.direction][path + name]
         if path + name in self.measured:

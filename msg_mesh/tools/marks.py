@@ -5,7 +5,7 @@ INTERESTS = """
     API_KEY API_MIN API_MAX TAIL_TAGS FETCH_EPOCH MECHANISM AUTH_BYTES RESOURCE_TYPE RESOURCE_NAME FETCH_SESSION
     GROUPS TRANSACTIONS NAMES KEY_TYPE COORDINATOR_KEY PROTOCOL_TYPE SUBSCRIPTION ASSIGNMENT TOPIC_REGEX TRANSACTION_REGEX CLUSTER_ID TEXT
     ACL_TYPE ACL_NAME ACL_PATTERN ACLS RESULTS CONFIG_NAME CONFIG_VALUE CONFIGS LOG_DIR MAX_BYTES LAST_TAGS
-    SENSITIVE SYNONYM_VALUE PARTITION OFFSET END_OFFSET STABLE_OFFSET
+    SENSITIVE SYNONYM_VALUE PARTITION OFFSET END_OFFSET STABLE_OFFSET BROKER_ID BROKER_IDS
 """
 INTEREST = {name: number for number, name in enumerate(INTERESTS.split())}
 
@@ -81,6 +81,17 @@ MEASURED = {
     },
     **{(key, side): {f"Topics.Partitions.{name}": mark for name, mark in _COMMITTED.items()} for key in (8, 28) for side in ("request", "response")},
     (9, "response"): {f"{path}Topics.Partitions.{name}": mark for path in ("", "Groups.") for name, mark in _COMMITTED.items()},
+}
+# Brokers' ids where no address stands beside them; where clusters share a listener, each has ids of its own.
+BROKERS = {
+    (0, "response"): {"Responses.PartitionResponses.CurrentLeader.LeaderId"},
+    (1, "response"): {"Responses.Partitions.CurrentLeader.LeaderId", "Responses.Partitions.PreferredReadReplica"},
+    (3, "response"): {"ControllerId", *(f"Topics.Partitions.{name}" for name in ("LeaderId", "ReplicaNodes", "IsrNodes", "OfflineReplicas"))},
+    (19, "request"): {"Topics.Assignments.BrokerIds"},
+    (37, "request"): {"Topics.Assignments.BrokerIds"},
+    (60, "response"): {"ControllerId"},
+    (78, "response"): {"Responses.Partitions.CurrentLeader.LeaderId"},
+    (79, "response"): {"Responses.Partitions.CurrentLeader.LeaderId"},
 }
 FREE_TEXT = {"BatchIndexErrorMessage", "AcknowledgeErrorMessage", "StatusDetail"}
 # Strings and bytes that hold no name of a topic, group, transaction or cluster, by the ends of their paths.

@@ -90,6 +90,8 @@ pub struct Set {
     pub kafka_clusters: Named<kafka::v1::KafkaCluster>,
     /// Tenants on them.
     pub kafka_virtual_clusters: Named<kafka::v1::KafkaVirtualCluster>,
+    /// Several of them as one.
+    pub kafka_federations: Named<kafka::v1::KafkaFederation>,
     /// What is asked of records, and done with them.
     pub kafka_record_policies: Named<kafka::v1::KafkaRecordPolicy>,
     /// Whose partitions and consumers have numbers in the metrics.
@@ -132,6 +134,7 @@ impl Set {
             types::REDIS_MIGRATION => put(&mut self.redis_migrations, types::REDIS_MIGRATION, raw),
             types::KAFKA_CLUSTER => put(&mut self.kafka_clusters, types::KAFKA_CLUSTER, raw),
             types::KAFKA_VIRTUAL_CLUSTER => put(&mut self.kafka_virtual_clusters, types::KAFKA_VIRTUAL_CLUSTER, raw),
+            types::KAFKA_FEDERATION => put(&mut self.kafka_federations, types::KAFKA_FEDERATION, raw),
             types::KAFKA_RECORD_POLICY => put(&mut self.kafka_record_policies, types::KAFKA_RECORD_POLICY, raw),
             types::KAFKA_STATS => put(&mut self.kafka_stats, types::KAFKA_STATS, raw),
             types::ACCESS_POLICY => put(&mut self.access_policies, types::ACCESS_POLICY, raw),

@@ -28,6 +28,8 @@ pub const KAFKA_CLUSTER: &str = "type.googleapis.com/midstream.kafka.v1.KafkaClu
 pub const KAFKA_VIRTUAL_CLUSTER: &str = "type.googleapis.com/midstream.kafka.v1.KafkaVirtualCluster";
 /// midstream.kafka.v1.KafkaStats
 pub const KAFKA_STATS: &str = "type.googleapis.com/midstream.kafka.v1.KafkaStats";
+/// midstream.kafka.v1.KafkaFederation
+pub const KAFKA_FEDERATION: &str = "type.googleapis.com/midstream.kafka.v1.KafkaFederation";
 /// midstream.kafka.v1.KafkaRecordPolicy
 pub const KAFKA_RECORD_POLICY: &str = "type.googleapis.com/midstream.kafka.v1.KafkaRecordPolicy";
 /// midstream.policy.v1.AccessPolicy

@@ -18,6 +18,7 @@ const TYPES: &[&str] = &[
     types::REDIS_MIGRATION,
     types::KAFKA_CLUSTER,
     types::KAFKA_VIRTUAL_CLUSTER,
+    types::KAFKA_FEDERATION,
     types::KAFKA_RECORD_POLICY,
     types::KAFKA_STATS,
     types::ACCESS_POLICY,

@@ -1,6 +1,7 @@
 //! What clients are told instead of the brokers' addresses.
 
 use crate::edit::{Mark, Splice};
+use crate::federation::Member;
 use crate::tables::interest;
 
 /// What stands for a broker's id in a pattern of names.
@@ -67,6 +68,8 @@ pub struct Facade<'a> {
     pub host: &'a str,
     /// Where they are.
     pub places: &'a Places,
+    /// Whose brokers they are, where clusters share a listener.
+    pub member: Option<&'a Member>,
 }
 
 /// The port that goes with the host name of a broker outside of the range; nothing can be reached there (RFC 2606, `.invalid`).
@@ -78,11 +81,22 @@ impl Facade<'_> {
     /// A broker outside of the range keeps its place in the lists, where dropping it would make its partitions look leaderless, but gets
     /// a host name that can't be resolved and says what to do: it stands in the client's own error message.
     pub fn place(&self, node: i32) -> (String, i32) {
+        let node = self.node(node);
         match self.places {
             places if !places.holds(node) => (format!("widen-brokerPorts-to-hold-node-{node}.invalid"), NOWHERE_PORT),
             Places::Ports { told, .. } => (self.host.to_string(), i32::from(*told) + node),
             Places::Names { before, after, told } => (format!("{before}{node}{after}"), i32::from(*told)),
         }
+    }
+
+    /// Whether a broker has a place.
+    pub fn holds(&self, node: i32) -> bool {
+        self.places.holds(self.node(node))
+    }
+
+    /// What a broker is called in front.
+    fn node(&self, node: i32) -> i32 {
+        self.member.map_or(node, |member| member.node(node))
     }
 
     /// The splices that put these addresses in place of a message's, and how many brokers were outside of the range.
@@ -97,7 +111,9 @@ impl Facade<'_> {
             if mark.is(interest::NODE_ID) {
                 node = mark.int(body);
                 place = self.place(node);
-                outside += u64::from(node >= 0 && !self.places.holds(node));
+                let told = self.node(node);
+                outside += u64::from(node >= 0 && !self.holds(node));
+                splices.extend((told != node).then(|| mark.with_int(told)));
             } else if node < 0 {
                 continue;
             } else if mark.is(interest::HOST) {
@@ -133,7 +149,7 @@ mod tests {
 
     fn rewritten(places: &Places, body: &[u8]) -> (Vec<u8>, u64) {
         let program = api(60).unwrap().shape(0).unwrap().response;
-        let (mut splices, outside) = Facade { host: "localhost", places }.splices(body, &marks(program, body).unwrap());
+        let (mut splices, outside) = Facade { host: "localhost", places, member: None }.splices(body, &marks(program, body).unwrap());
         let mut out = vec![];
         apply(body, &mut splices, &mut out);
         (out, outside)

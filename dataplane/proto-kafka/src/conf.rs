@@ -2,6 +2,7 @@
 
 use crate::address::{Facade, NODE, Places};
 use crate::auth::{self, Auth, Credential};
+use crate::federation::{Federations, Member};
 use crate::records::{Policies, RecordRules};
 use crate::stats::Stats;
 use crate::virtual_cluster::{Tenants, VirtualCluster};
@@ -28,7 +29,20 @@ pub struct KafkaConf {
     pub listeners: BTreeMap<String, Arc<Listener>>,
 }
 
+impl KafkaConf {
+    /// The clusters that listeners lead to.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.listeners.values().flat_map(|listener| std::iter::once(&listener.backend).chain(listener.others.iter().map(|other| &other.backend)))
+    }
+
+    /// One of them.
+    pub fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
+        self.backends().find(|backend| *backend.name == *name)
+    }
+}
+
 /// A listener, and where its clients find the brokers.
+#[derive(Clone)]
 pub struct Listener {
     /// The Listener's name.
     pub name: Arc<str>,
@@ -48,12 +62,21 @@ pub struct Listener {
     pub records: Option<Arc<RecordRules>>,
     /// What is measured, if anything.
     pub stats: Option<Arc<Stats>>,
+    /// Which cluster of a federation the backend is, where it is one.
+    pub member: Option<Member>,
+    /// The same listener where it leads to the federation's other clusters.
+    pub others: Vec<Arc<Listener>>,
 }
 
 impl Listener {
+    /// Whether what requests name has to be looked at to know whose it is.
+    pub fn has_names(&self) -> bool {
+        self.virtual_cluster.is_some() || self.member.is_some()
+    }
+
     /// The broker addresses as a client sees them that calls us `host`.
     pub fn facade<'a>(&'a self, host: &'a str) -> Facade<'a> {
-        Facade { host, places: &self.places }
+        Facade { host, places: &self.places, member: self.member.as_ref() }
     }
 }
 
@@ -104,15 +127,18 @@ pub fn compile(context: &Context<'_>) -> Compiled {
         }
     }
     let tenants = Tenants::compile(context, &mut refusals);
+    let federations = Federations::compile(context, &mut refusals);
     let policies = Policies::compile(context, &mut refusals);
     let mut conf = KafkaConf::default();
     let mut binds = Vec::new();
     let mut taken: BTreeMap<Address, String> = BTreeMap::new();
     for one in &found {
-        match listener(context, one, &backends, &tenants).and_then(|(listener, wanted)| claim(&mut taken, one, &wanted).map(|()| (listener, wanted)))
+        match listener(context, one, &backends, &tenants, &federations)
+            .and_then(|(listener, wanted)| claim(&mut taken, one, &wanted).map(|()| (listener, wanted)))
         {
             Ok((mut listener, wanted)) => {
                 listener.records = policies.of(&one.entry.name);
+                federations.spread(&mut listener, &one.filter.federation, &backends);
                 conf.listeners.insert(one.entry.name.clone(), Arc::new(listener));
                 binds.extend(wanted);
             }
@@ -150,6 +176,7 @@ fn listener(
     one: &ListenerOf<KafkaProxy>,
     backends: &BTreeMap<String, Arc<Backend>>,
     tenants: &Tenants,
+    federations: &Federations,
 ) -> Result<(Listener, Vec<Bind>), Invalid> {
     let filter = &one.filter;
     let backend = backends
@@ -176,6 +203,8 @@ fn listener(
         virtual_cluster: tenants.of(filter)?,
         records: None,
         stats: Stats::of(context, &one.entry.name, if filter.virtual_cluster.is_empty() { &filter.backend } else { &filter.virtual_cluster }),
+        member: federations.of(filter, backends)?,
+        others: vec![],
     };
     Ok((listener, binds))
 }

@@ -2,7 +2,7 @@
 
 use crate::codec;
 use crate::tables::interest;
-use crate::walk::{Malformed, Part, Step, Walk, uvarint};
+use crate::walk::{Malformed, Part, Seen, Step, Walk, uvarint};
 
 /// Marks of one held body, 24 bytes each: Metadata of 100,000 partitions has 120,000. A body of the smallest elements would have a mark
 /// per byte.
@@ -136,6 +136,8 @@ pub fn marks(program: u32, body: &[u8]) -> Result<Vec<Mark>, Malformed> {
             Step::Need => return Err(Malformed("ends before its fields do")),
             Step::Run(_) | Step::Tail => {}
             Step::Done => return Ok(marks),
+            // Only where clusters share a listener anybody asks for them (`brokers`), and Metadata has seven per partition.
+            Step::Seen(Seen { interest: interest::BROKER_ID | interest::BROKER_IDS, .. }) => {}
             Step::Seen(_) | Step::Records(..) if marks.len() >= MAX_MARKS => return Err(Malformed("has more elements than 2,000,000")),
             Step::Seen(seen) => {
                 marks.push(Mark { interest: seen.interest, part: seen.part, at, len: seen.bytes.len(), compact: seen.compact });
@@ -144,6 +146,25 @@ pub fn marks(program: u32, body: &[u8]) -> Result<Vec<Mark>, Malformed> {
                 let len = usize::try_from(n).unwrap_or(usize::MAX);
                 marks.push(Mark { interest: interest::RECORDS, part: Part::Value, at, len, compact });
             }
+        }
+    }
+}
+
+/// The marked ids of brokers that have no address beside them: single ones, and lists that are one mark each.
+///
+/// # Errors
+/// The body is not of its program's shape.
+pub fn brokers(program: u32, body: &[u8], mut see: impl FnMut(Mark)) -> Result<(), Malformed> {
+    let mut walk = Walk::new(program, body.len() as u64);
+    loop {
+        let at = body.len() - walk.left() as usize;
+        match walk.step(&body[at..])? {
+            Step::Need => return Err(Malformed("ends before its fields do")),
+            Step::Done => return Ok(()),
+            Step::Seen(Seen { interest: interest @ (interest::BROKER_ID | interest::BROKER_IDS), part, bytes, compact }) => {
+                see(Mark { interest, part, at, len: bytes.len(), compact });
+            }
+            Step::Seen(_) | Step::Run(_) | Step::Records(..) | Step::Tail => {}
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Requests on a listener that has filters or leads to a virtual cluster: topics are found, decided, masked where they are denied, and
+//! Requests on a listener that has filters or leads to a virtual cluster or a federation: topics are found, decided, masked where they are denied, and
 //! go on under their physical names.
 
 use crate::directory::TopicId;
 use crate::edit::{Mark, Splice, apply, marks};
+use crate::federation;
 use crate::frame::RequestHead;
 use crate::looked::{Look, POLICY_VIOLATION};
 use crate::mask::{Masks, mask};
@@ -14,7 +15,7 @@ use crate::session::Session;
 use crate::shared::Shared;
 use crate::table::{Api, Shape};
 use crate::tables::interest;
-use crate::virtual_cluster::{self, Refusal, answers, is_streamed, support};
+use crate::virtual_cluster::{self, Refusal, is_streamed, support};
 use crate::walk::{Malformed, Part};
 use crate::way::SHARE_FETCH;
 use std::sync::Arc;
@@ -96,9 +97,15 @@ impl Session {
             let what = format!("KafkaVirtualCluster/{} has no {}", cluster.name, request.api.name);
             return self.refuse(io, shared, request, CLUSTER_AUTHORIZATION_FAILED, &what, "not_in_virtual_cluster");
         }
+        let member = self.listener.member.as_ref();
+        if let Some(member) = member.filter(|_| !federation::support::offers(request.api.key)) {
+            let what = format!("KafkaFederation/{} has no {}", member.federation.name, request.api.name);
+            return self.refuse(io, shared, request, CLUSTER_AUTHORIZATION_FAILED, &what, "not_in_federation");
+        }
+        let is_split = member.is_some() && federation::support::is_split(request.api.key);
         if request.api.key == PRODUCE {
             let (is_virtual, is_streamed) =
-                (cluster.is_some(), cluster.is_none_or(|cluster| is_streamed(cluster, request.api, request.head.version)));
+                (self.listener.has_names(), cluster.is_none_or(|cluster| is_streamed(cluster, request.api, request.head.version)));
             match self.look(shared, request).map_err(|error| self.broken_request(shared, Some(request.api), error))? {
                 Look::Need => return Ok(Began::Need(request.bytes.len() + 1)),
                 Look::Nowhere if chain.is_none() && !is_virtual && self.listener.stats.is_none() => return self.pass_produce(io, shared, request),
@@ -111,7 +118,7 @@ impl Session {
             return self.refuse(io, shared, request, POLICY_VIOLATION, what, "share_fetch_with_record_policy");
         }
         let is_renamed = self.listener.virtual_cluster.is_some() && support::is_renamed(request.shape.request);
-        if is_renamed || DECIDED.iter().any(|interest| Shape::bears(request.shape.request, *interest)) {
+        if is_renamed || is_split || DECIDED.iter().any(|interest| Shape::bears(request.shape.request, *interest)) {
             return self.filtered_whole(io, shared, request, chain);
         }
         match self.admit(io, chain, request, &[]) {
@@ -172,6 +179,9 @@ impl Session {
 
     pub(crate) fn named(&mut self, shared: &mut Shared, chain: Rules<'_>, api: &Api, interest: u8, name: &[u8]) -> Option<Named> {
         let cluster = self.listener.virtual_cluster.as_deref();
+        if chain.is_none() && self.listener.member.is_some() && federation::support::is_split(api.key) {
+            return None;
+        }
         let name: Arc<[u8]> = if interest == interest::TOPIC_ID {
             if chain.is_none() && IS_TOLD.contains(&api.key) {
                 return None;
@@ -191,6 +201,9 @@ impl Session {
         } else {
             name.into()
         };
+        if let Some((code, message, kind)) = self.listener.member.as_ref().and_then(|member| member.misplaced_topic(api.key, &name)) {
+            return Some(Named::Denied(code, message, kind));
+        }
         let Some(chain) = chain else { return Some(Named::Passes(name)) };
         Some(match self.denial(chain, api.key, &name) {
             None => Named::Passes(name),
@@ -211,8 +224,10 @@ impl Session {
         let Some(body) = request.bytes.get(request.body..frame) else { return Ok(Began::Need(frame)) };
         let marks = marks(request.shape.request, body).map_err(|error| broken(self, shared, error))?;
         let topics = topic_marks(body, &marks);
-        let owners = if chain.is_some() { owners(body, &marks) } else { Vec::new() };
-        if let Some((code, message, kind)) = chain.and_then(|chain| self.disowned(chain, request, &owners)) {
+        let owners = if chain.is_some() || self.listener.member.is_some() { owners(body, &marks) } else { Vec::new() };
+        let disowned = chain.and_then(|chain| self.disowned(chain, request, &owners));
+        let misplaced = || self.listener.member.as_ref()?.misplaced_owners(request, &owners);
+        if let Some((code, message, kind)) = disowned.or_else(misplaced) {
             let names: Vec<&[u8]> = owners.iter().map(|owner| owner.name).collect();
             let each = request.shape.error_body(code).or_else(|| refused::each(request.api, request.head.version, &names, code, &message));
             return match each {
@@ -306,6 +321,11 @@ impl Session {
                 Err(Refusal::Refused(code, message)) => return self.refuse(io, shared, request, code, &message, "not_in_virtual_cluster"),
             }
         }
+        if let Some(parts) = self.parts(shared, request, &sent)? {
+            pending.masks = (!masks.is_empty()).then(|| Box::new(masks));
+            pending.tapped = self.decided.take();
+            return Ok(self.begin_errand(io, shared, request, &front, parts, pending));
+        }
         shared.meters(&self.listener.name).request(request.api.key, request.api.name);
         let size = u32::try_from(request.body - 4 + sent.len()).unwrap_or(u32::MAX);
         front[..4].copy_from_slice(&size.to_be_bytes());
@@ -323,49 +343,6 @@ impl Session {
         out.extend_from_slice(&front);
         out.extend_from_slice(&sent);
         Ok(Began::Took(frame))
-    }
-
-    /// Answers a whole request with an error of its own; where its response has none, the connection ends.
-    fn refuse(
-        &mut self,
-        io: &mut dyn Io,
-        shared: &mut Shared,
-        request: &Request<'_>,
-        code: i16,
-        message: &str,
-        kind: &'static str,
-    ) -> Result<Began, Fault> {
-        let each = || answers::refused(request.api, request.head.version, request.held(), code, message);
-        let body = request.shape.error_body(code).or_else(each);
-        self.refuse_with(io, shared, request, body, code, message, kind)
-    }
-
-    #[allow(clippy::too_many_arguments)] // what `refuse` has, and the body that it finds
-    fn refuse_with(
-        &mut self,
-        io: &mut dyn Io,
-        shared: &mut Shared,
-        request: &Request<'_>,
-        body: Option<Vec<u8>>,
-        code: i16,
-        message: &str,
-        kind: &'static str,
-    ) -> Result<Began, Fault> {
-        let Some(body) = body else {
-            let what = format!("{} is refused, and its response has no place for an error {code}: {message}", request.api.name);
-            return Err(self.fault(shared, kind, Fault::client("Kafka request", what)));
-        };
-        shared.meters(&self.listener.name).request(request.api.key, request.api.name);
-        shared.meters(&self.listener.name).error(kind);
-        let mut pending = pending(request.head, Some(request.api), io.now());
-        pending.tapped = self.decided.take();
-        self.answer(io, shared, pending, &body);
-        let frame = request.head.frame();
-        let there = request.bytes.len() as u64;
-        if frame > there {
-            io.skip(self.client, frame - there);
-        }
-        Ok(Began::Took(frame.min(there) as usize))
     }
 }
 

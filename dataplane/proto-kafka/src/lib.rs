@@ -24,8 +24,10 @@ mod conf;
 mod directory;
 mod edit;
 mod endpoints;
+mod federation;
 mod filtered;
 mod frame;
+mod lists;
 mod looked;
 mod machine;
 mod mask;
@@ -53,6 +55,7 @@ mod way;
 
 pub use address::Places;
 pub use conf::{Backend, KafkaConf, Listener, compile};
+pub use federation::{Federation, Member, Routes};
 pub use machine::Kafka;
 pub use stats::{Books, Stats};
 pub use virtual_cluster::{Names, VirtualCluster};

@@ -3,6 +3,7 @@
 use crate::auth::{Auth, SessionAuth, TIMER_LOGIN};
 use crate::conf::{KafkaConf, Listener};
 use crate::directory;
+use crate::federation::TIMER_SIDE;
 use crate::filtered::TIMER_PARK;
 use crate::frame::response_head;
 use crate::quota::TIMER_MUTE;
@@ -25,18 +26,20 @@ const TIMER_LEAVE: u32 = 3;
 
 /// What a connection to a broker is for.
 #[derive(Clone, Debug)]
-enum Use {
+pub(crate) enum Use {
     /// It belongs to this client.
     Client(Key),
     /// Our own question about this cluster, and its version.
     Ask(Arc<str>, i16),
+    /// What another cluster of the federation is asked for this client.
+    Side(Key, usize),
 }
 
 /// The protocol object.
 pub struct Kafka {
     pub(crate) shared: Shared,
-    sessions: Slab<Session>,
-    servers: Slab<Use>,
+    pub(crate) sessions: Slab<Session>,
+    pub(crate) servers: Slab<Use>,
     is_draining: bool,
     /// The lag in the metrics; the first worker's.
     pub(crate) shown: Shown,
@@ -69,9 +72,8 @@ impl Kafka {
             Auth::Sasl(server) => Some(server.login_timeout),
             _ => None,
         };
+        let (listener, node) = listener.placed(peer.and_then(|peer| peer.server_name.as_deref()), facet);
         let host = listener.advertised.clone().unwrap_or_else(|| local.into());
-        let named = peer.and_then(|peer| peer.server_name.as_ref()).and_then(|name| listener.places.node_of(name));
-        let node = named.or_else(|| facet.checked_sub(1).and_then(|node| i32::try_from(node).ok()));
         let mut session = Session::new(key, listener, node, host, identity);
         session.auth = auth.map(Box::new);
         session.tried = (io.random() % 1024) as usize;
@@ -121,6 +123,10 @@ impl Kafka {
                 io.link(key, session.client);
                 session.repause(io);
                 session.server_up(io, &mut self.shared);
+            }
+            Some(Use::Side(client, ordinal)) => {
+                let (client, ordinal) = (*client, *ordinal);
+                self.side_up(io, key, client, ordinal);
             }
             _ => io.close(key, Close::Abort),
         }
@@ -186,14 +192,17 @@ impl Kafka {
         }
     }
 
-    fn drop_session(&mut self, io: &mut dyn Io, client: Key, how: Close) {
-        let Some(session) = self.sessions.remove(client) else { return };
+    pub(crate) fn drop_session(&mut self, io: &mut dyn Io, client: Key, how: Close) {
+        let Some(mut session) = self.sessions.remove(client) else { return };
         io.close(client, how);
         io.close(session.server, Close::Flush);
-        self.forget_server(&session);
+        self.forget_server(&mut session, io);
     }
 
-    fn forget_server(&mut self, session: &Session) {
+    fn forget_server(&mut self, session: &mut Session, io: &mut dyn Io) {
+        for key in session.close_sides(io, &mut self.shared) {
+            self.servers.remove(key);
+        }
         if self.servers.remove(session.server).is_some() {
             let is_up = session.link == Link::Up;
             self.shared.backend(&session.listener.backend.name).moved(-i64::from(!is_up), -i64::from(is_up));
@@ -203,6 +212,7 @@ impl Kafka {
     fn server_closed(&mut self, io: &mut dyn Io, key: Key, why: &Why) {
         let client = match self.servers.get(key) {
             Some(Use::Ask(..)) => return self.asked(io, key, kind(why)),
+            Some(Use::Side(..)) => return self.side_lost(io, key, kind(why)),
             Some(Use::Client(client)) => *client,
             None => return,
         };
@@ -236,7 +246,7 @@ impl Kafka {
     }
 
     /// Whoever leaves and is owed nothing, goes.
-    fn settle(&mut self, io: &mut dyn Io, client: Key) {
+    pub(crate) fn settle(&mut self, io: &mut dyn Io, client: Key) {
         if self.sessions.get(client).is_some_and(|session| session.is_leaving && session.is_idle()) {
             self.drop_session(io, client, Close::Flush);
         }
@@ -270,9 +280,9 @@ impl Kafka {
                 self.settle(io, key);
             }
             Event::Closed(_) => {
-                if let Some(session) = self.sessions.remove(key) {
+                if let Some(mut session) = self.sessions.remove(key) {
                     io.close(session.server, Close::Flush);
-                    self.forget_server(&session);
+                    self.forget_server(&mut session, io);
                 }
             }
             _ => {}
@@ -299,14 +309,18 @@ impl Protocol for Kafka {
             let node = session.node;
             // A listener that leads to another cluster now has no use for the old one's connections, and under other names an answer on its
             // way would be taken for another tenant's.
-            let stays = |listener: &&Arc<Listener>| {
+            let stays = |listener: &Arc<Listener>| {
                 let (new, old) = (&listener.backend, &session.listener.backend);
                 let is_authenticated = listener.auth.is_like(&session.listener.auth) && new.credentials.is_some() == old.credentials.is_some();
                 let is_named_so = new.name == old.name && listener.virtual_cluster == session.listener.virtual_cluster;
-                is_authenticated && is_named_so && node.is_none_or(|node| listener.places.holds(node))
+                is_authenticated
+                    && is_named_so
+                    && listener.is_placed_like(&session.listener)
+                    && node.is_none_or(|node| listener.facade("").holds(node))
             };
-            match self.shared.conf.listeners.get(&*session.listener.name).filter(stays) {
-                Some(listener) => session.listener = Arc::clone(listener),
+            let ordinal = session.listener.member.as_ref().map_or(0, |member| member.ordinal);
+            match self.shared.conf.listeners.get(&*session.listener.name).and_then(|listener| listener.on(ordinal)).filter(stays) {
+                Some(listener) => session.listener = listener,
                 None => self.drop_session(io, client, Close::Flush),
             }
         }
@@ -324,6 +338,14 @@ impl Protocol for Kafka {
             (Side::Client, _) => key,
             (Side::Server, Some(Use::Client(client))) => *client,
             (Side::Server, Some(Use::Ask(..))) => return self.answer(io, key, bytes),
+            (Side::Server, Some(Use::Side(client, _))) => {
+                let client = *client;
+                let Some(session) = self.sessions.get_mut(client) else { return Ok(bytes.len()) };
+                let used = session.side_data(io, &mut self.shared, key, bytes)?;
+                self.note_sides(io, client);
+                self.settle(io, client);
+                return Ok(used);
+            }
             (Side::Server, None) => return Ok(bytes.len()),
         };
         let Some(session) = self.sessions.get_mut(client) else { return Ok(bytes.len()) };
@@ -337,6 +359,7 @@ impl Protocol for Kafka {
         if is_wanted {
             self.locate(io, client);
         }
+        self.note_sides(io, client);
         self.settle(io, client);
         Ok(used)
     }
@@ -363,6 +386,10 @@ impl Protocol for Kafka {
             Event::Timer(TIMER_ASK) => {
                 io.close(key, Close::Abort);
                 self.asked(io, key, "timeout");
+            }
+            Event::Timer(TIMER_SIDE) => {
+                io.close(key, Close::Abort);
+                self.side_lost(io, key, "it does not answer in time");
             }
             event if side == Side::Client => self.client_event(io, key, &event),
             Event::Closed(why) => self.server_closed(io, key, &why),

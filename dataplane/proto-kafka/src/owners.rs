@@ -4,6 +4,7 @@
 //! refused for all of them: a broker given a part of them would answer in another order.
 
 use crate::edit::Mark;
+use crate::federation::Kind;
 use crate::filtered::Request;
 use crate::policy::code;
 use crate::session::Session;
@@ -38,6 +39,11 @@ impl<'a> Owner<'a> {
         Owner { name, resource: [GROUP, name].concat(), denied: GROUP_AUTHORIZATION_FAILED }
     }
 
+    /// What it is.
+    pub(crate) fn kind(&self) -> Kind {
+        if self.denied == TRANSACTIONAL_ID_AUTHORIZATION_FAILED { Kind::Transaction } else { Kind::Group }
+    }
+
     pub(crate) fn transaction(name: &'a [u8]) -> Owner<'a> {
         Owner { name, resource: [TRANSACTION, name].concat(), denied: TRANSACTIONAL_ID_AUTHORIZATION_FAILED }
     }
@@ -69,7 +75,7 @@ pub(crate) fn owners<'a>(body: &'a [u8], marks: &[Mark]) -> Vec<Owner<'a>> {
 }
 
 /// The group in `group:topic id:partition`.
-fn share_group(key: &[u8]) -> &[u8] {
+pub(crate) fn share_group(key: &[u8]) -> &[u8] {
     let mut parts = key.rsplitn(3, |byte| *byte == b':');
     parts.nth(2).unwrap_or(key)
 }

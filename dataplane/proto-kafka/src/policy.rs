@@ -20,7 +20,8 @@ use wire::{Chain, Class, Denial, DenialKind, MILLIS, Nanos, Outcome, Request, SE
 pub const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
 /// UNKNOWN_TOPIC_ID: the client refreshes its metadata and retries.
 pub const UNKNOWN_TOPIC_ID: i16 = 100;
-const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+/// TOPIC_AUTHORIZATION_FAILED.
+pub const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const THROTTLING_QUOTA_EXCEEDED: i16 = 89;
 const UNKNOWN_SERVER_ERROR: i16 = -1;
 

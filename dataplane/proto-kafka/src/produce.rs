@@ -3,6 +3,7 @@
 use crate::conf::Listener;
 use crate::directory::TopicId;
 use crate::edit::text;
+use crate::federation::Kind;
 use crate::filtered::{Named, Request, Rules};
 use crate::looked::MAX_PRODUCE;
 use crate::mask::{Masks, mask};
@@ -40,7 +41,7 @@ impl Session {
         let all = match ruling {
             Ruling::Wait(park, time) => return Ok(self.wait(io, park, time)),
             Ruling::Refuse(code, message, kind) => Some((code, message, kind)),
-            Ruling::Pass => disowned,
+            Ruling::Pass => disowned.or_else(|| self.misplaced_transaction(transaction)),
         };
         self.has_asked = false;
         shared.meters(&self.listener.name).request(request.api.key, request.api.name);
@@ -61,6 +62,12 @@ impl Session {
         let meter = self.charges().resources.then(Meter::default);
         self.request = Some(Passing { relay, masks: Masks::default(), all, is_answered, meter, charge, stretch, scan });
         Ok(Began::Took(request.body))
+    }
+
+    /// Why a transaction does not write here, on a listener whose clusters are several.
+    fn misplaced_transaction(&self, transaction: &[u8]) -> Option<(i16, String, &'static str)> {
+        let member = self.listener.member.as_ref().filter(|member| !transaction.is_empty() && !member.owns(Kind::Transaction, transaction))?;
+        Some(member.misplaced_transaction())
     }
 
     /// How the request's names change its size, on the way to a virtual cluster; `None` when more bytes are needed.

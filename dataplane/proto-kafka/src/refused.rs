@@ -1,7 +1,13 @@
-//! Refusals of requests about groups and transactional ids whose responses have an error for each of them, and none for the whole.
+//! Refusals: a response that says nothing but an error, for requests about groups and transactional ids one for each of them.
 
 use crate::codec;
+use crate::filtered::Request;
+use crate::requests::{Began, pending};
+use crate::session::Session;
+use crate::shared::Shared;
 use crate::table::Api;
+use crate::virtual_cluster::answers;
+use wire::{Fault, Io};
 
 const OFFSET_FETCH: i16 = 9;
 const FIND_COORDINATOR: i16 = 10;
@@ -37,6 +43,52 @@ pub fn each(api: &Api, version: i16, names: &[&[u8]], code: i16, message: &str) 
     }
     out.tags();
     Some(out.bytes)
+}
+
+impl Session {
+    /// Answers a whole request with an error of its own; where its response has none, the connection ends.
+    pub(crate) fn refuse(
+        &mut self,
+        io: &mut dyn Io,
+        shared: &mut Shared,
+        request: &Request<'_>,
+        code: i16,
+        message: &str,
+        kind: &'static str,
+    ) -> Result<Began, Fault> {
+        let held = request.bytes.get(request.body..request.head.frame() as usize);
+        let each = || answers::refused(request.api, request.head.version, held?, code, message);
+        let body = request.shape.error_body(code).or_else(each);
+        self.refuse_with(io, shared, request, body, code, message, kind)
+    }
+
+    #[allow(clippy::too_many_arguments)] // what `refuse` has, and the body that it finds
+    pub(crate) fn refuse_with(
+        &mut self,
+        io: &mut dyn Io,
+        shared: &mut Shared,
+        request: &Request<'_>,
+        body: Option<Vec<u8>>,
+        code: i16,
+        message: &str,
+        kind: &'static str,
+    ) -> Result<Began, Fault> {
+        let Some(body) = body else {
+            let what = format!("{} is refused, and its response has no place for an error {code}: {message}", request.api.name);
+            return Err(self.fault(shared, kind, Fault::client("Kafka request", what)));
+        };
+        shared.meters(&self.listener.name).request(request.api.key, request.api.name);
+        shared.meters(&self.listener.name).error(kind);
+        let mut pending = pending(request.head, Some(request.api), io.now());
+        pending.tapped = self.decided.take();
+        self.answer(io, shared, pending, &body);
+        let frame = request.head.frame();
+        let there = request.bytes.len() as u64;
+        if frame > there {
+            io.skip(self.client, frame - there);
+        }
+        Ok(Began::Took(frame.min(there) as usize))
+    }
 }
 
 struct Out {

@@ -17,6 +17,7 @@ use wire::{Fault, Io};
 
 pub(crate) const PRODUCE: i16 = 0;
 pub(crate) const FETCH: i16 = 1;
+const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 
 /// What became of a request's front.
 pub(crate) enum Began {
@@ -105,7 +106,7 @@ impl Session {
                 let chain = self.listener.chain.clone();
                 self.filtered(io, shared, &Request { head, api, shape, bytes, body }, chain.as_deref())
             }
-            _ if self.listener.chain.is_some() || self.listener.virtual_cluster.is_some() || self.looks_into(api.key) => {
+            _ if self.listener.chain.is_some() || self.listener.has_names() || self.looks_into(api.key) => {
                 let chain = self.listener.chain.clone();
                 self.filtered(io, shared, &Request { head, api, shape, bytes, body }, chain.as_deref())
             }
@@ -161,7 +162,7 @@ impl Session {
             let what = format!("{} version {version} is not one of {} to {}, which ApiVersions offered", api.name, api.min, api.max);
             return Err(self.fault(shared, "unsupported_version", Fault::client("Kafka request", what)));
         }
-        if self.listener.chain.is_some() || self.listener.virtual_cluster.is_some() || key < 0 {
+        if self.listener.chain.is_some() || self.listener.has_names() || key < 0 {
             let what = format!("API {key} is unknown here, and rules are in force on this listener, so it is refused");
             return Err(self.fault(shared, "unknown_api", Fault::client("Kafka request", what)));
         }
@@ -188,6 +189,12 @@ impl Session {
 
     fn sasl_request(&mut self, io: &mut dyn Io, shared: &mut Shared, request: &Request<'_>) -> Result<Began, Fault> {
         let Request { head, api, shape, bytes, body } = *request;
+        if self.auth.is_none() && self.listener.member.is_some() {
+            // The clusters that are asked beside this one could not be told the client's credentials. UNSUPPORTED_SASL_MECHANISM, and none.
+            let refusal = [&UNSUPPORTED_SASL_MECHANISM.to_be_bytes()[..], &[0; 4]].concat();
+            shared.meters(&self.listener.name).error("sasl_through_federation");
+            return self.answer_instead(io, shared, head, bytes, &refusal);
+        }
         if api.key == SASL_HANDSHAKE && head.version == 0 {
             // Its tokens would come without frames. UNSUPPORTED_VERSION and no mechanisms, in the shape of version 0.
             let mut refusal = versions::UNSUPPORTED_VERSION.to_be_bytes().to_vec();

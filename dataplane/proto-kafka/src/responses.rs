@@ -1,11 +1,13 @@
 //! The way back: each response is matched with its request, and passes opaque, walked, or held and edited.
 
 use crate::address::Facade;
+use crate::conf::Listener;
 use crate::directory::METADATA;
-use crate::edit::{Mark, Splice, apply, elements, marks};
+use crate::edit::{Mark, Splice, apply, brokers, elements, marks};
+use crate::federation;
 use crate::frame::{self, API_VERSIONS, SASL_AUTHENTICATE, response_head};
+use crate::lists::hideable;
 use crate::mask::Masks;
-use crate::owners;
 use crate::private;
 use crate::quota::{Charge, metered, throttled};
 use crate::relay::{COPY_MAX, Ran, Relay};
@@ -18,7 +20,8 @@ use crate::tables::interest;
 use crate::versions;
 use crate::virtual_cluster::{self, Asked};
 use crate::walk::{Malformed, Part, Seen, Walk};
-use crate::way::{DESCRIBE_CONFIGS, DESCRIBE_QUORUM, DESCRIBE_TOPIC_PARTITIONS, LIST_GROUPS, LIST_TRANSACTIONS, Way, way};
+use crate::way::{DESCRIBE_CONFIGS, DESCRIBE_QUORUM, Way, way};
+use std::sync::Arc;
 use wire::{Fault, Io};
 
 /// The largest response that is held to be edited: Metadata of 100,000 partitions with three replicas is 6 MB.
@@ -75,6 +78,7 @@ impl Session {
         let (fetch_session, generation) = (&mut self.fetch_session, shared.generation);
         let (patching, stretch, scan) = (&mut self.patching, &mut self.stretch, &mut self.scan);
         let facade = self.listener.facade(&self.host);
+        let member = self.listener.member.as_ref();
         let mut outside = 0;
         let ran = relay.run(io, bytes, &facade, &mut outside, &mut |seen, records| {
             meter.iter_mut().for_each(|meter| meter.see(seen, records));
@@ -83,6 +87,9 @@ impl Session {
             }
             if opens_session && seen.interest == interest::FETCH_SESSION {
                 *fetch_session = seen.bytes.try_into().ok().map(|id| (i32::from_be_bytes(id), generation));
+            }
+            if let Some(member) = member.filter(|_| seen.interest == interest::BROKER_ID) {
+                return Ok(Some(member.brokers(seen.interest, seen.bytes, seen.compact)));
             }
             let renamed = stretch.as_mut().map(|stretch| stretch.patch(seen)).transpose()?.flatten();
             let real = unmask(masks, patching, &Seen { bytes: renamed.as_deref().unwrap_or(seen.bytes), ..*seen });
@@ -112,12 +119,15 @@ impl Session {
         if pending.is_own {
             return self.begin_own(io, shared, bytes, frame);
         }
+        if pending.is_part {
+            return self.begin_part(io, shared, bytes, frame);
+        }
         if pending.charge == Charge::Due {
             let time = pending.api.map_or(0, |api| self.charge(io, api, None, frame as u64));
             self.owe(time);
         }
         let pending = self.ring.front().ok_or(Malformed("comes without a request"))?;
-        let way = way(pending, self.listener.virtual_cluster.as_deref(), self.listener.chain.is_some());
+        let way = way(pending, &self.listener);
         match way {
             Way::Opaque if bytes.len() >= frame && (frame as u64) < COPY_MAX => {
                 io.out(self.client).extend_from_slice(&bytes[..frame]);
@@ -175,6 +185,16 @@ impl Session {
         Ok(Began::Took(frame))
     }
 
+    /// The answer of this cluster to what several are asked.
+    fn begin_part(&mut self, io: &mut dyn Io, shared: &mut Shared, bytes: &[u8], frame: usize) -> Result<Began, Malformed> {
+        if frame as u64 > u64::from(MAX_HELD_RESPONSE) {
+            return Err(Malformed("exceeds 32 MiB and would have to be held"));
+        }
+        let Some(whole) = bytes.get(..frame) else { return Ok(Began::Need(frame)) };
+        self.own_part(io, shared, whole);
+        Ok(Began::Took(frame))
+    }
+
     /// Edits a held response and sends it. Returns the error in it, for the access log.
     fn edit(&mut self, io: &mut dyn Io, shared: &mut Shared, shape: &'static Shape, frame: &[u8]) -> Result<&'static str, Malformed> {
         let Some(pending) = self.ring.front_mut() else { return Err(Malformed("comes without a request")) };
@@ -186,9 +206,12 @@ impl Session {
         let edited = match api.map(|api| api.key) {
             Some(API_VERSIONS) => {
                 self.note_versions(io, shared, version, body);
-                versions::clamp(version, body, self.listener.virtual_cluster.as_deref())?
+                versions::clamp(version, body, &self.listener)?
             }
-            key => self.edited_body(io, shared, key.unwrap_or(-1), version, shape, body, masks.as_deref())?,
+            key => {
+                let listener = Arc::clone(&self.listener);
+                self.edited_body(io, shared, &listener, key.unwrap_or(-1), version, shape, body, masks.as_deref())?
+            }
         };
         let edited = match &looked {
             Some(looked) => self.look_into_response(shared, looked, shape, edited)?,
@@ -207,26 +230,28 @@ impl Session {
         Ok(masks.map_or_else(|| looked.map_or("", |looked| looked.error()), |masks| masks.error()))
     }
 
-    #[allow(clippy::too_many_arguments)] // one call site; a struct of them would be named after it
-    fn edited_body(
+    /// A response's body as the client is to see it; `listener` leads to the cluster that it comes from.
+    #[allow(clippy::too_many_arguments)] // two call sites; a struct of them would be named after it
+    pub(crate) fn edited_body(
         &mut self,
         io: &mut dyn Io,
         shared: &mut Shared,
+        listener: &Listener,
         key: i16,
         version: i16,
         shape: &'static Shape,
         body: &[u8],
         masks: Option<&Masks>,
     ) -> Result<Vec<u8>, Malformed> {
-        let cluster = self.listener.virtual_cluster.clone();
+        let cluster = listener.virtual_cluster.clone();
         let asked = self.ring.front().map_or_else(Asked::default, |pending| pending.asked);
         let told = marks(shape.response, body)?;
         if let Some(api) = crate::table::api(key) {
             let time = self.charge_held(io, shared, api, true, body, &told);
             self.owe(time);
         }
-        if key == METADATA && shared.directory(&self.listener.backend.name).learn_marks(body, &told) && shared.worker.count > 1 {
-            shared.tell(io, &self.listener.backend.name, version, body);
+        if key == METADATA && shared.directory(&listener.backend.name).learn_marks(body, &told) && shared.worker.count > 1 {
+            shared.tell(io, &listener.backend.name, version, body);
         }
         if key == SASL_AUTHENTICATE {
             let error = told.iter().find(|mark| mark.is(interest::ERROR)).map_or(-1, |mark| mark.int(body) as i16);
@@ -241,9 +266,9 @@ impl Session {
             None => (told, body),
         };
         let mut splices = Vec::new();
-        let host = std::sync::Arc::clone(&self.host);
-        let facade = self.listener.facade(&host);
-        private::texts(body, &marks, &facade, &self.listener.backend, shared, &mut splices);
+        let host = Arc::clone(&self.host);
+        let facade = listener.facade(&host);
+        private::texts(body, &marks, &facade, &listener.backend, shared, &mut splices);
         if key == DESCRIBE_QUORUM {
             private::listeners(&marks, &mut splices);
         } else if key == DESCRIBE_CONFIGS {
@@ -254,58 +279,30 @@ impl Session {
             let (addresses, outside) = facade.splices(body, &marks);
             splices.extend(addresses);
             if outside > 0 {
-                shared.meters(&self.listener.name).error("node_outside_of_broker_ports");
+                shared.meters(&listener.name).error("node_outside_of_broker_ports");
             }
         }
-        let charge = self.ring.front().map_or(Charge::Free, |pending| pending.charge);
+        // What several clusters are asked was charged as a request.
+        let is_part = listener.member.is_some() && federation::support::is_split(key);
+        let charge = self.ring.front().filter(|_| !is_part).map_or(Charge::Free, |pending| pending.charge);
         let throttle = marks.iter().find(|mark| mark.is(interest::THROTTLE));
         splices.extend(throttle.and_then(|mark| charge.throttle_ms(mark.int(body)).map(|time| mark.with_int(time))));
+        if let Some(member) = &listener.member {
+            brokers(shape.response, body, |mark| splices.push(member.broker_splice(body, &mark)))?;
+        }
         masks.into_iter().for_each(|masks| unmask_held(body, &marks, masks, &mut splices));
         if hideable(key).is_some() {
-            self.hide(body, &marks, key, masks, &mut splices);
+            self.hide(listener, body, &marks, key, masks, &mut splices);
         }
         let mut out = Vec::with_capacity(body.len() + 64);
         apply(body, &mut splices, &mut out);
         Ok(out)
-    }
-
-    /// Takes what this client may not see out of a list of all, as brokers do.
-    fn hide(&mut self, body: &[u8], marks: &[Mark], key: i16, masks: Option<&Masks>, splices: &mut Vec<Splice>) {
-        let (Some(chain), Some((list, named, kind))) = (self.listener.chain.clone(), hideable(key)) else { return };
-        let mut hidden = Vec::new();
-        let mut left = 0;
-        for (inside, span) in elements(marks, list) {
-            let name = marks[inside].iter().find(|mark| mark.is(named)).map_or(&[][..], |mark| mark.text(body));
-            let is_masked = masks.is_some_and(|masks| masks.of(name).is_some());
-            if name.is_empty() || is_masked || self.denial(&*chain, key, &[kind, name].concat()).is_none() {
-                left += 1;
-            } else {
-                hidden.push(Splice { at: span.start, len: span.len(), with: vec![] });
-            }
-        }
-        if hidden.is_empty() {
-            return;
-        }
-        let count = marks.iter().find(|mark| mark.interest == list && mark.part == Part::Count);
-        splices.extend(count.map(|count| count.with(crate::codec::count(count.compact, left))));
-        splices.retain(|splice| !hidden.iter().any(|hidden| (hidden.at..hidden.at + hidden.len).contains(&splice.at)));
-        splices.append(&mut hidden);
     }
 }
 
 enum Began {
     Need(usize),
     Took(usize),
-}
-
-/// Lists of all that there is: the list's interest, its names' interest, and what policies see before a name.
-fn hideable(key: i16) -> Option<(u8, u8, &'static [u8])> {
-    match key {
-        METADATA | DESCRIBE_TOPIC_PARTITIONS => Some((interest::TOPICS, interest::TOPIC, b"")),
-        LIST_GROUPS => Some((interest::GROUPS, interest::GROUP, owners::GROUP)),
-        LIST_TRANSACTIONS => Some((interest::TRANSACTIONS, interest::TRANSACTIONAL_ID, owners::TRANSACTION)),
-        _ => None,
-    }
 }
 
 /// Where the body of a response begins; `None` when more bytes are needed.

@@ -10,6 +10,7 @@
 
 use crate::auth::SessionAuth;
 use crate::conf::Listener;
+use crate::federation::Errands;
 use crate::looked::Looked;
 use crate::mask::Masks;
 use crate::policy::{Decided, Park};
@@ -70,6 +71,8 @@ pub struct Pending {
     pub charge: Charge,
     /// What it said of partitions, where its response is measured.
     pub measured: Option<Box<Scan>>,
+    /// It is this cluster's part of a request that several answer.
+    pub is_part: bool,
 }
 
 impl Pending {
@@ -89,6 +92,7 @@ impl Pending {
             is_own: false,
             charge: Charge::Free,
             measured: None,
+            is_part: false,
         }
     }
 }
@@ -177,6 +181,8 @@ pub struct Session {
     pub is_looked_into: bool,
     /// The client sends no more, or the process ends: closed when nothing is owed.
     pub is_leaving: bool,
+    /// What other clusters of a federation are asked for it.
+    pub errands: Option<Box<Errands>>,
     /// Access decisions, see `policy`.
     pub cache: crate::policy::Cache,
 }
@@ -216,13 +222,15 @@ impl Session {
             fetch_session: None,
             is_looked_into: false,
             is_leaving: false,
+            errands: None,
             cache: crate::policy::Cache::default(),
         }
     }
 
     /// Whether nothing is owed to the client.
     pub fn is_idle(&self) -> bool {
-        self.ring.is_empty() && self.request.is_none() && self.response.is_none()
+        let is_busy = self.errands.as_ref().is_some_and(|errands| errands.is_busy());
+        self.ring.is_empty() && self.request.is_none() && self.response.is_none() && !is_busy
     }
 
     /// Puts a request into the ring.

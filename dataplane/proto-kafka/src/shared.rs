@@ -67,10 +67,10 @@ impl Shared {
         let before = std::mem::replace(&mut self.conf, conf);
         self.generation += 1;
         self.data_keys.clear();
-        for old in before.listeners.values() {
-            let new = self.conf.listeners.values().find(|listener| listener.backend.name == old.backend.name);
-            if let Some(directory) = self.directories.get_mut(&old.backend.name) {
-                if new.is_none_or(|new| new.backend.bootstrap != old.backend.bootstrap) {
+        for old in before.backends() {
+            let new = self.conf.backend(&old.name);
+            if let Some(directory) = self.directories.get_mut(&old.name) {
+                if new.is_none_or(|new| new.bootstrap != old.bootstrap) {
                     directory.forget_all();
                 }
             }
@@ -111,7 +111,7 @@ impl Shared {
     /// What goes first on the connection of our own question: a login, or the question.
     pub fn begin_question(&mut self, name: &Arc<str>, version: &mut i16) -> Vec<u8> {
         let random = self.entropy.draw();
-        let backend = self.conf.listeners.values().map(|listener| &listener.backend).find(|backend| backend.name == *name);
+        let backend = self.conf.backend(name);
         let who = backend.and_then(|backend| backend.credentials.clone());
         let directory = self.directory(name);
         directory.login = None;

@@ -9,7 +9,7 @@
 //! | `SKIP` | bytes without a mark | how many |
 //! | `VALUE` | a marked fixed-size field | its size |
 //! | `STRING`, `BYTES` | a length and that many bytes | 1: compact |
-//! | `ARRAY` | a count and as many elements by the body that follows | body length * 2 + compact |
+//! | `ARRAY` | a count and as many elements by the body that follows; where that is one `SKIP`, a mark is on the whole | body length * 2 + compact |
 //! | `OPTION` | a byte, negative for null; else the body that follows | body length |
 //! | `TAGS` | a section of tagged fields; entries for the known tags follow: `tag << 16 \| body length`, body | length of all entries |
 //! | `TAIL` | nothing: from here to the end of the frame there are NodeEndpoints and tags | |

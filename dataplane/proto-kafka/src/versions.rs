@@ -1,7 +1,9 @@
 //! ApiVersions: clients are offered only what the tables have, because addresses are always rewritten.
 
 use crate::codec;
+use crate::conf::Listener;
 use crate::edit::{Mark, Splice, apply, elements, marks};
+use crate::federation;
 use crate::frame::API_VERSIONS;
 use crate::table;
 use crate::tables::interest;
@@ -24,11 +26,22 @@ pub fn unsupported() -> Vec<u8> {
 }
 
 /// Clamps a broker's response to the versions of the tables; what they don't have at all is taken out, and so is what a virtual cluster
-/// does not have.
+/// or a federation does not have.
 ///
 /// # Errors
 /// The body is not an ApiVersions response.
-pub fn clamp(version: i16, body: &[u8], cluster: Option<&VirtualCluster>) -> Result<Vec<u8>, Malformed> {
+pub fn clamp(version: i16, body: &[u8], listener: &Listener) -> Result<Vec<u8>, Malformed> {
+    clamp_to(version, body, Offer { cluster: listener.virtual_cluster.as_deref(), is_federated: listener.member.is_some() })
+}
+
+/// What is not everything that the tables have.
+#[derive(Clone, Copy, Default)]
+struct Offer<'a> {
+    cluster: Option<&'a VirtualCluster>,
+    is_federated: bool,
+}
+
+fn clamp_to(version: i16, body: &[u8], offer: Offer<'_>) -> Result<Vec<u8>, Malformed> {
     // A broker that does not know the client's version answers in the shape of version 0.
     let refused = body.starts_with(&UNSUPPORTED_VERSION.to_be_bytes());
     let shape = table::api(API_VERSIONS).and_then(|api| api.shape(if refused { 0 } else { version })).ok_or(Malformed("has no table"))?;
@@ -36,7 +49,7 @@ pub fn clamp(version: i16, body: &[u8], cluster: Option<&VirtualCluster>) -> Res
     let mut splices = Vec::new();
     let mut left = 0;
     for (inside, span) in elements(&marks, interest::API_KEYS) {
-        match range(body, &marks[inside], cluster) {
+        match range(body, &marks[inside], offer) {
             Some(kept) => {
                 splices.extend(kept);
                 left += 1;
@@ -56,11 +69,12 @@ pub fn clamp(version: i16, body: &[u8], cluster: Option<&VirtualCluster>) -> Res
 }
 
 /// The clamped range of one API; `None` when nothing is left of it.
-fn range(body: &[u8], marks: &[Mark], cluster: Option<&VirtualCluster>) -> Option<[Splice; 2]> {
+fn range(body: &[u8], marks: &[Mark], offer: Offer<'_>) -> Option<[Splice; 2]> {
     let find = |interest| marks.iter().find(|mark| mark.is(interest));
     let (key, min, max) = (find(interest::API_KEY)?, find(interest::API_MIN)?, find(interest::API_MAX)?);
     let api = table::api(key.int(body) as i16)?;
-    if cluster.is_some_and(|cluster| !support::offers(cluster, api.key)) {
+    let is_hidden = offer.cluster.is_some_and(|cluster| !support::offers(cluster, api.key));
+    if is_hidden || offer.is_federated && !federation::support::offers(api.key) {
         return None;
     }
     let lowest = match api.key {
@@ -68,6 +82,7 @@ fn range(body: &[u8], marks: &[Mark], cluster: Option<&VirtualCluster>) -> Optio
         PRODUCE => 0,
         // Version 0 is followed by tokens without frames, which we refuse.
         SASL_HANDSHAKE => 1,
+        key if offer.is_federated => api.min.max(federation::support::lowest(key)),
         _ => api.min,
     };
     let low = min.int(body).max(i32::from(lowest));
@@ -89,11 +104,11 @@ mod tests {
     #[test]
     fn unknown_apis_go_and_ranges_are_cut() {
         let body = response(&[(0, 0, 99), (3, 0, 2), (17, 0, 1), (52, 0, 1), (18, 9, 12)]);
-        assert_eq!(clamp(0, &body, None).unwrap(), response(&[(0, 0, 13), (3, 0, 2), (17, 1, 1)]));
+        assert_eq!(clamp_to(0, &body, Offer::default()).unwrap(), response(&[(0, 0, 13), (3, 0, 2), (17, 1, 1)]));
     }
 
     #[test]
     fn a_refusal_has_the_shape_of_version_0_whatever_was_asked() {
-        assert_eq!(clamp(4, &unsupported(), None).unwrap(), unsupported());
+        assert_eq!(clamp_to(4, &unsupported(), Offer::default()).unwrap(), unsupported());
     }
 }

@@ -269,8 +269,9 @@ impl Walk {
         let end = start + (arg >> 1);
         let body = tables::CODE.get(start as usize).copied().unwrap_or(0);
         if end == start + 1 && (body >> 24) as u8 == tables::SKIP {
-            let step = self.run(head as u64 + count * u64::from(body & 0xffff))?;
-            self.pc = end;
+            let whole = head as u64 + count * u64::from(body & 0xffff);
+            let step = if interest == interest::NONE { self.run(whole)? } else { self.numbers(bytes, interest, compact, whole)? };
+            self.pc = if matches!(step, Step::Need) { self.pc } else { end };
             return Ok(Some(step));
         }
         let Some(bytes) = self.take(bytes, head)? else { return Ok(Some(Step::Need)) };
@@ -280,6 +281,14 @@ impl Walk {
             return Ok(Some(Step::Run(head as u64)));
         }
         Ok(Some(Step::Seen(Seen { interest, part: Part::Count, bytes, compact })))
+    }
+
+    /// A marked array of numbers, seen as one.
+    fn numbers<'a>(&mut self, bytes: &'a [u8], interest: u8, compact: bool, whole: u64) -> Result<Step<'a>, Malformed> {
+        if whole > MAX_VALUE {
+            return Err(Malformed("a list of brokers exceeds 64 KiB"));
+        }
+        Ok(self.take(bytes, whole as usize)?.map_or(Step::Need, |bytes| Step::Seen(Seen { interest, part: Part::Value, bytes, compact })))
     }
 
     fn tags<'a>(&mut self, bytes: &'a [u8], interest: u8, arg: u32) -> Result<Option<Step<'a>>, Malformed> {

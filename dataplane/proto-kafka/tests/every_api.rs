@@ -10,7 +10,7 @@ use identity::Entropy;
 use proto_kafka::auth::Auth;
 use proto_kafka::fuzz::table::Api;
 use proto_kafka::fuzz::tables::APIS;
-use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Names, Places, Stats, VirtualCluster};
+use proto_kafka::{Backend, Federation, Kafka, KafkaConf, Listener, Member, Names, Places, Routes, Stats, VirtualCluster};
 use std::sync::Arc;
 use wire::sim::{Did, Sim};
 use wire::{Chain, Denial, DenialKind, Flow, Key, Outcome, Request, SECONDS, Verdict, Worker};
@@ -41,10 +41,10 @@ impl Chain for Rules {
 }
 
 fn machine(places: Places, chain: Option<Arc<dyn Chain>>, virtual_cluster: Option<Arc<VirtualCluster>>) -> Sim {
-    measured(places, chain, virtual_cluster, None)
+    start(listener(places, chain, virtual_cluster))
 }
 
-fn measured(places: Places, chain: Option<Arc<dyn Chain>>, virtual_cluster: Option<Arc<VirtualCluster>>, stats: Option<Arc<Stats>>) -> Sim {
+fn listener(places: Places, chain: Option<Arc<dyn Chain>>, virtual_cluster: Option<Arc<VirtualCluster>>) -> Listener {
     let backend = Backend {
         name: "events".into(),
         bootstrap: vec![("kafka".into(), 9092)],
@@ -55,9 +55,24 @@ fn measured(places: Places, chain: Option<Arc<dyn Chain>>, virtual_cluster: Opti
         principals: Default::default(),
     };
     let (backend, auth) = (Arc::new(backend), Auth::PassThrough);
+    Listener {
+        name: "events".into(),
+        backend,
+        places,
+        advertised: None,
+        auth,
+        chain,
+        virtual_cluster,
+        records: None,
+        stats: None,
+        member: None,
+        others: vec![],
+    }
+}
+
+fn start(listener: Listener) -> Sim {
     // The second worker's books are shown by the first: nothing happens once a second in the years that pass here.
-    let index = usize::from(stats.is_some());
-    let listener = Listener { name: "events".into(), backend, places, advertised: None, auth, chain, virtual_cluster, records: None, stats };
+    let index = usize::from(listener.stats.is_some());
     let conf = KafkaConf { listeners: [("events".to_string(), Arc::new(listener))].into() };
     let worker = Worker { index, count: 1 + index, metrics: Arc::default() };
     Sim::new(Box::new(Kafka::new(worker, Entropy::from_seed([7; 32]), &Arc::default())), Arc::new(conf))
@@ -168,5 +183,28 @@ fn the_same_in_a_virtual_cluster() {
 #[test]
 fn the_same_where_it_is_measured() {
     let stats = Stats { cluster: "events".into(), series: 50 };
-    drill(&mut measured(Places::Ports { first: 9100, last: 9103, told: 9100 }, None, None, Some(Arc::new(stats))), &mut Dice(4), false);
+    drill(
+        &mut start(Listener { stats: Some(Arc::new(stats)), ..listener(Places::Ports { first: 9100, last: 9103, told: 9100 }, None, None) }),
+        &mut Dice(4),
+        false,
+    );
+}
+
+#[test]
+fn the_same_where_clusters_share_a_listener() {
+    let routes = || Routes::new([("a*", 1), ("b*", 1), ("c*", 1), ("d*", 1)]).unwrap();
+    let federation = Arc::new(Federation {
+        name: "both".into(),
+        cluster_id: "id-of-both".into(),
+        clusters: vec!["events".into(), "others".into()],
+        first_nodes: vec![0, 2],
+        topics: routes(),
+        groups: routes(),
+        transactions: routes(),
+        producer_base: 1 << 62,
+    });
+    let of = |ordinal| Some(Member { federation: Arc::clone(&federation), ordinal });
+    let home = listener(Places::Ports { first: 9100, last: 9103, told: 9100 }, None, None);
+    let other = Listener { member: of(1), ..home.clone() };
+    drill(&mut start(Listener { member: of(0), others: vec![Arc::new(other)], ..home }), &mut Dice(5), true);
 }

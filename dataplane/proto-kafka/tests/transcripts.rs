@@ -8,7 +8,7 @@ use config::{Absent, Context, Entry, Set, types};
 use identity::Entropy;
 use proto_kafka::auth::{Auth, Credential, Mechanism, SaslServer, User};
 use proto_kafka::records::{Policies, RecordRules};
-use proto_kafka::{Backend, Kafka, KafkaConf, Listener, Names, Places, Stats, VirtualCluster};
+use proto_kafka::{Backend, Federation, Kafka, KafkaConf, Listener, Member, Names, Places, Routes, Stats, VirtualCluster};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -117,8 +117,29 @@ fn record_rules() -> Arc<RecordRules> {
     Policies::compile(&Context::new(&set, &chains, &Absent), &mut vec![]).of("events").unwrap()
 }
 
-fn worker(with: &str) -> Sim {
-    let backend = Backend {
+/// Two clusters: topics, groups and transactional ids `b...` are the second's, whose broker 1 is called 3.
+fn federation() -> Arc<Federation> {
+    let routes = || Routes::new([("b*", 1)]).unwrap();
+    Arc::new(Federation {
+        name: "both".into(),
+        cluster_id: "id-of-both".into(),
+        clusters: vec!["events".into(), "others".into()],
+        first_nodes: vec![0, 2],
+        topics: routes(),
+        groups: routes(),
+        transactions: routes(),
+        producer_base: 1 << 62,
+    })
+}
+
+/// The listener as it leads to the second of two clusters.
+fn other(listener: &Listener) -> Listener {
+    let backend = Backend { name: "others".into(), bootstrap: vec![("others.internal".into(), 9092)], ..backend("") };
+    Listener { backend: Arc::new(backend), member: Some(Member { federation: federation(), ordinal: 1 }), ..listener.clone() }
+}
+
+fn backend(with: &str) -> Backend {
+    Backend {
         name: "events".into(),
         bootstrap: vec![("kafka.internal".into(), 9092)],
         tls: None,
@@ -126,7 +147,10 @@ fn worker(with: &str) -> Sim {
         connect_timeout: SECONDS,
         credentials: matches!(with, "sasl" | "trust").then(|| Arc::new(plain("app", b"secret"))),
         principals: Default::default(),
-    };
+    }
+}
+
+fn worker(with: &str) -> Sim {
     let auth = match with {
         "sasl" => Auth::Sasl(Arc::new(server())),
         "trust" => Auth::Trust,
@@ -136,9 +160,9 @@ fn worker(with: &str) -> Sim {
         "names" => Places::names("b{node}.events.local", 443).unwrap(),
         _ => Places::Ports { first: 9100, last: 9103, told: 9100 },
     };
-    let listener = Listener {
+    let mut listener = Listener {
         name: "events".into(),
-        backend: Arc::new(backend),
+        backend: Arc::new(backend(with)),
         places,
         advertised: None,
         auth,
@@ -150,7 +174,12 @@ fn worker(with: &str) -> Sim {
         virtual_cluster: with.contains("virtual").then(|| Arc::new(tenant())),
         records: with.contains("records").then(record_rules),
         stats: with.contains("measured").then(|| Arc::new(Stats { cluster: "events".into(), series: 100 })),
+        member: with.contains("federation").then(|| Member { federation: federation(), ordinal: 0 }),
+        others: vec![],
     };
+    if with.contains("federation") {
+        listener.others = vec![Arc::new(other(&listener))];
+    }
     let conf = KafkaConf { listeners: [("events".to_string(), Arc::new(listener))].into() };
     let machine = Kafka::new(Worker { index: 0, count: 1, metrics: Arc::default() }, Entropy::from_seed([7; 32]), &Arc::default());
     Sim::new(Box::new(machine), Arc::new(conf))

@@ -79,6 +79,28 @@ spec: {cluster: events, prefix: "team-a.", aliases: {topics: {orders: legacy}}}
     assert len(resource.cluster_id) == 22 and resource.cluster_id == virtual.cluster_id("events", "team-a")
 
 
+def test_a_federation_is_its_listeners_backend_and_its_first_cluster_home():
+    several = """---
+apiVersion: midstream/v1
+kind: KafkaCluster
+metadata: {name: audit}
+spec: {bootstrap: ["127.0.0.1:7"]}
+---
+apiVersion: midstream/v1
+kind: KafkaFederation
+metadata: {name: all}
+spec: {clusters: [{cluster: events, firstNode: 0}, {cluster: audit, firstNode: 50, topics: ["audit.*"], groups: [g]}]}
+"""
+    found = decoded(compiled(SHOP.replace("backend: events", "backend: all") + several))
+    (chain,) = found[LISTENER, "events"].filter_chains
+    proxy = message("midstream.kafka.v1.KafkaProxy").FromString(chain.filters[0].typed_config.value)
+    assert (proxy.backend, proxy.federation) == ("events", "all")
+    resource = found[type_url("midstream.kafka.v1.KafkaFederation"), "all"]
+    told = [(one.cluster, one.first_node, list(one.topics), list(one.groups)) for one in resource.clusters]
+    assert told == [("events", 0, [], []), ("audit", 50, ["audit.*"], ["g"])]
+    assert len(resource.cluster_id) == 22
+
+
 def test_a_secret_says_where_its_value_is_and_never_what_it_is(shop):
     name = shop[DATABASE, "shop"].credentials.password_secret
     secret = shop[SECRET, name]

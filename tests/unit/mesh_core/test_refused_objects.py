@@ -17,6 +17,7 @@ DATABASE = "engine: postgres, credentials: {user: app}"
 LISTENER = 'address: "127.0.0.1:7000", protocol: redis, backend: cache'
 NODES = 'nodes: ["127.0.0.1:7001"]'
 TENANT = "KafkaVirtualCluster"
+FEDERATION = "KafkaFederation"
 CERTIFICATE = "certFrom: {file: /c}, keyFrom: {file: /k}"
 
 # What it is about, the object, the path that is named, and what is said.
@@ -157,6 +158,31 @@ ROWS = [
     ("a tenant of no cluster", of(TENANT, 'cluster: event, prefix: "a."'), "spec.cluster", "there is no KafkaCluster event; did you mean events?"),
     ("a tenant of all names", of(TENANT, 'cluster: events, prefix: ""'), "spec.prefix", "should match pattern"),
     ("a prefix of no topic", of(TENANT, 'cluster: events, prefix: "a b"'), "spec.prefix", "should match pattern"),
+    (
+        "a federation of no cluster",
+        of(FEDERATION, "clusters: [{cluster: event, firstNode: 0}]"),
+        "spec.clusters[0].cluster",
+        "there is no KafkaCluster event; did you mean events?",
+    ),
+    (
+        "a federation whose brokers have no room",
+        of(FEDERATION, "clusters: [{cluster: events, firstNode: 5}, {cluster: events, firstNode: 5}]"),
+        "spec.clusters[1].firstNode",
+        "5 is not above 5",
+    ),
+    (
+        "a federation in which a topic belongs to two",
+        of(FEDERATION, 'clusters: [{cluster: events, firstNode: 0, topics: ["a*"]}, {cluster: events, firstNode: 5, topics: ["a*"]}]'),
+        "spec.clusters[1].topics",
+        "'a*' is said to be in events already",
+    ),
+    ("a pattern that is none", of(FEDERATION, 'clusters: [{cluster: events, firstNode: 0, topics: ["*"]}]'), "spec.clusters[0].topics[0]", "pattern"),
+    (
+        "a federation that is called as a cluster",
+        of(FEDERATION, "clusters: [{cluster: events, firstNode: 0}]", "events"),
+        "metadata.name",
+        "would be either",
+    ),
     ("a tenant that is called as its cluster", of(TENANT, 'cluster: events, prefix: "a."', "events"), "metadata.name", "would be either"),
     (
         "an alias of its own name",

@@ -16,10 +16,10 @@ impl Session {
     /// ApiVersions before the proof. `None`: it goes on to the broker.
     pub(crate) fn versions_early(&mut self, io: &mut dyn Io, shared: &mut Shared, head: &RequestHead, bytes: &[u8]) -> Result<Option<Began>, Fault> {
         let (Link::Idle, Some((api, _))) = (self.link, head.shape()) else { return Ok(None) };
-        let cluster = self.listener.virtual_cluster.clone();
+        let listener = std::sync::Arc::clone(&self.listener);
         let place = self.place(shared);
         let known = place.and_then(|place| shared.directory(&self.listener.backend.name).versions(&place, head.version, io.now()));
-        let Some(told) = known.and_then(|told| versions::clamp(head.version, told, cluster.as_deref()).ok()) else {
+        let Some(told) = known.and_then(|told| versions::clamp(head.version, told, &listener).ok()) else {
             self.want_server(io);
             return Ok(Some(Began::Parked));
         };
