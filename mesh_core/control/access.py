@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from mesh_core.control.oidc import NotTrusted, Provider
 from mesh_core.control.rights import Principal, Rights, SidecarEntry
+from xds.stamp import stamp
 
 log = structlog.get_logger("midstream.control")
 
@@ -37,7 +38,7 @@ class Access:
     def __init__(self, path: Path):
         """Raises ValueError where the file is not right."""
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         self._known = self._read({})
 
     async def authenticate(self, header: str) -> Principal:
@@ -72,9 +73,9 @@ class Access:
         return await provider.principal(token)
 
     def _now(self) -> _Known:
-        stamp = _stamp(self._path)
-        if stamp != self._stamp:
-            self._stamp = stamp
+        now = stamp(self._path)
+        if now != self._stamp:
+            self._stamp = now
             try:
                 self._known = self._read(self._known.providers)
                 log.info("access file read", people=len(self._known.people))
@@ -108,11 +109,3 @@ def new_token() -> tuple[str, str]:
     """A token and its digest."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
     return token, hashlib.sha256(token.encode()).hexdigest()
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from mesh_core.control.kept_elsewhere import KeptElsewhere
 from mesh_core.model.problem import Invalid, Problem
 from mesh_core.model.source import Document, read_path
+from xds.stamp import stamp
 from xds.store.base import Contents, Entry, Key
 
 # A look is a stat of every file; half of the second within which a change is to be in force.
@@ -42,9 +42,9 @@ class DirectoryStore(KeptElsewhere):
         pass
 
     def _look(self) -> None:
-        stamp = _stamp(self._path)
-        if stamp != self._stamp:
-            self._stamp = stamp
+        now = _stamps(self._path)
+        if now != self._stamp:
+            self._stamp = now
             self._revision += 1
 
 
@@ -70,12 +70,7 @@ def entry_of(document: Document) -> Entry:
     return Entry(str(value.get("kind", "")), str(name) if name else place, document.value, document.file, document.lines)
 
 
-def _stamp(path: Path) -> object:
+def _stamps(path: Path) -> object:
     """Changes whenever a file below `path` does."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stamps = []
-    for file in files:
-        with suppress(OSError):
-            found = file.stat()
-            stamps.append((str(file), found.st_mtime_ns, found.st_size, found.st_ino))
-    return stamps
+    return [(str(file), stamp(file)) for file in files]

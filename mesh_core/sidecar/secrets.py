@@ -4,7 +4,6 @@ Only connections that are made later use what is new. A file that is wrong, or h
 """
 
 import asyncio
-import os
 from collections.abc import Iterable, Iterator
 
 import structlog
@@ -14,13 +13,12 @@ from mesh_core._dataplane import Dataplane
 from xds.messages import message
 from xds.protocol.client import Held
 from xds.protocol.types import SECRET
+from xds.stamp import Stamp, stamp
 
 log = structlog.get_logger()
 
 # A file that is replaced is seen by its name within this; asking costs microseconds for each.
 EVERY_S = 1.0
-
-Stamp = tuple[int, int, int] | None  # when, how long, which inode; None: it cannot be read
 
 
 class SecretFiles:
@@ -29,12 +27,12 @@ class SecretFiles:
     def __init__(self, dataplane: Dataplane) -> None:
         self._dataplane = dataplane
         self._resources: list[Held] = []
-        self._seen: dict[str, Stamp] = {}
+        self._seen: dict[str, Stamp | None] = {}
 
     def configure(self, resources: Iterable[Held]) -> None:
         """Tells what is in force: it has just been read."""
         self._resources = list(resources)
-        self._seen = {path: _stamp(path) for path in self._paths()}
+        self._seen = {path: stamp(path) for path in self._paths()}
 
     async def run(self) -> None:
         """Looks at the files until it is cancelled."""
@@ -44,8 +42,8 @@ class SecretFiles:
 
     def look(self) -> None:
         """Looks once."""
-        found = {path: _stamp(path) for path in self._seen}
-        changed = sorted(path for path, stamp in found.items() if stamp != self._seen[path])
+        found = {path: stamp(path) for path in self._seen}
+        changed = sorted(path for path, now in found.items() if now != self._seen[path])
         if not changed:
             return
         self._seen = found
@@ -71,11 +69,3 @@ def _filenames(held: Held) -> Iterator[str]:
     for source in sources:
         if source.WhichOneof("specifier") == "filename":
             yield source.filename  # type: ignore[attr-defined]
-
-
-def _stamp(path: str) -> Stamp:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xds.stamp import stamps
+
 if TYPE_CHECKING:
     import grpc
 
@@ -60,12 +62,12 @@ class Credentials:
     async def change(self) -> None:
         """Returns when one of the files is another one than at the call; never without files."""
         files = [path for path in (self.token, self.ca, self.certificate, self.key) if path is not None]
-        seen = [_stamp(path) for path in files]
+        seen = stamps(files)
         if not files:
             await asyncio.Event().wait()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if seen != [_stamp(path) for path in files]:
+            if seen != stamps(files):
                 return
 
 
@@ -84,11 +86,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Unusable(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -11,9 +11,9 @@ from pathlib import Path
 import grpc
 import structlog
 
-log = structlog.get_logger("xds.server")
+from xds.stamp import stamps
 
-Stamp = tuple[tuple[int, int, int], ...] | None
+log = structlog.get_logger("xds.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class _Files:
         """Raises ValueError."""
         self._tls = tls
         self._lock = threading.Lock()
-        self._seen = _stamp(tls.files)
+        self._seen = stamps(tls.files)
         self.first = self._read()
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         """What is to be used from now on; None: what was used before."""
         with self._lock:
-            stamp = _stamp(self._tls.files)
-            if stamp == self._seen:
+            found = stamps(self._tls.files)
+            if found == self._seen:
                 return None
-            self._seen = stamp
+            self._seen = found
             try:
                 found = self._read()
             except ValueError as error:
@@ -72,10 +72,3 @@ def credentials(tls: Tls) -> grpc.ServerCredentials:
     """Raises ValueError where the files are not right now."""
     files = _Files(tls)
     return grpc.dynamic_ssl_server_credentials(files.first, files.changed, require_client_authentication=tls.client_ca is not None)
-
-
-def _stamp(paths: tuple[Path, ...]) -> Stamp:
-    try:
-        return tuple((found.st_mtime_ns, found.st_size, found.st_ino) for found in (path.stat() for path in paths))
-    except OSError:
-        return None

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from types import TracebackType
 
 import pytest
@@ -13,6 +13,7 @@ from mesh_core.compile.types import SIDECAR_TYPES
 from mesh_core.lab import RedisServer
 from mesh_core.lab.wait import until_true
 from tests.conftest import start
+from tests.integration.control.simulated import Simulated
 from tests.integration.process import Sidecar
 from xds.client.ads import AdsClient, Place
 from xds.client.loads import LoadReports
@@ -120,8 +121,8 @@ def test_what_fails_commands_is_taken_back_before_others_have_it(control, sideca
         until_true("it works again", lambda: tried.done > done)
 
 
-class Simulated:
-    """A sidecar as the control plane sees it: real xDS, real load reports, of traffic that fails while it holds a rule named "strict"."""
+class Shop(Simulated):
+    """With real load reports, of traffic that fails while it holds a rule named "strict"."""
 
     def __init__(self, address: str, node: str, tier: str):
         self.node = node
@@ -145,21 +146,12 @@ class Simulated:
         )
         return [stats]
 
-    async def __aenter__(self) -> "Simulated":
-        self._task = asyncio.create_task(self.client.run())
-        return self
-
-    async def __aexit__(self, *_) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-
 
 async def test_less_than_a_tenth_of_many_have_had_what_raises_errors(control, backend) -> None:
     plane = await asyncio.to_thread(control)
     await asyncio.to_thread(plane.apply, CACHE.format(backend=backend.address))
     async with AsyncExitStack() as stack:
-        many = [await stack.enter_async_context(Simulated(plane.grpc, f"shop-{number}", "canary" if number == 7 else "rest")) for number in range(40)]
+        many = [await stack.enter_async_context(Shop(plane.grpc, f"shop-{number}", "canary" if number == 7 else "rest")) for number in range(40)]
         await asyncio.to_thread(until_true, "all are there", lambda: len(plane.get("/v1/status").json()["sidecars"]) == len(many))
         for first in ("5%", "label:tier=canary"):
             await asyncio.to_thread(rollout, plane, DENY, first, "50%", "100%")

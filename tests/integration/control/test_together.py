@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 import redis
@@ -11,6 +10,7 @@ from mesh_core.compile.types import SIDECAR_TYPES
 from mesh_core.lab import RedisServer
 from mesh_core.lab.wait import until_true
 from tests.conftest import start
+from tests.integration.control.simulated import Simulated
 from tests.integration.process import Sidecar
 from xds.client.ads import AdsClient
 from xds.protocol.client import Update
@@ -56,8 +56,8 @@ def plane(control, servers):
     return found
 
 
-class Peer:
-    """A sidecar as the control plane sees it, that says of a preparation what it is told to."""
+class Peer(Simulated):
+    """One that says of a preparation what it is told to."""
 
     def __init__(self, address: str, node: str):
         self.answer: asyncio.Queue[str] = asyncio.Queue()
@@ -79,15 +79,6 @@ class Peer:
     @property
     def routes(self) -> bytes:
         return next((held.value for (url, _), held in self.client.machine.held.items() if url.endswith("RedisRoutes")), b"")
-
-    async def __aenter__(self) -> "Peer":
-        self._task = asyncio.create_task(self.client.run())
-        return self
-
-    async def __aexit__(self, *_) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
 
 
 def client_of(sidecar: Sidecar) -> redis.Redis:

@@ -11,35 +11,14 @@ import pytest
 from mesh_core.lab import Postgres, ports
 from tests.conftest import start
 from tests.integration.planner.queries import SCHEMA, rows
+from tests.integration.planner.sharded import ENVIRONMENT, objects
 from tests.integration.process import Sidecar
 
-OBJECTS = """
-apiVersion: midstream/v1
-kind: Database
-metadata: {{name: shop}}
-spec:
-  engine: postgres
-  credentials: {{user: postgres, passwordFrom: {{env: PLANNER_PASSWORD}}}}
-  pool: {{mode: transaction, size: 4}}
-  shards:
-{shards}
----
-apiVersion: midstream/v1
-kind: Sharding
-metadata: {{name: shop}}
-spec:
-  database: shop
-  home: s0
-  tables:
-    - {{name: orders, key: customer_id, method: hash}}
-    - {{name: order_lines, key: customer_id, colocate: orders}}
-    - {{name: countries, reference: true}}
----
-apiVersion: midstream/v1
-kind: Listener
-metadata: {{name: shop}}
-spec: {{address: "127.0.0.1:{port}", protocol: postgres, backend: shop}}
-"""
+TABLES = [
+    "{name: orders, key: customer_id, method: hash}",
+    "{name: order_lines, key: customer_id, colocate: orders}",
+    "{name: countries, reference: true}",
+]
 REFERENCE = "insert into countries values ('de', 'Germany'), ('fr', 'France'), ('a', null)"
 HOME = "insert into settings values ('de', '1'), ('B', '2'), ('nobody', null)"  # lies on s0 only
 SEED = 20261124
@@ -60,10 +39,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     names = [*(f"planner{number}" for number in range(SHARDS)), "whole"]
     servers = [start(lambda name=name: Postgres(name, database="shop", auth="trust", distribution=True).start()) for name in names]
     port = ports.free()
-    shards = "\n".join(f'    - {{name: s{number}, primary: "{one.address}/shop"}}' for number, one in enumerate(servers[:SHARDS]))
-    objects = OBJECTS.format(shards=shards, port=port)
     folder: Path = tmp_path_factory.mktemp("planner")
-    sidecar = Sidecar(objects, folder / "sidecar", env={"PLANNER_PASSWORD": "any"})
+    sidecar = Sidecar(objects(servers[:SHARDS], TABLES, port), folder / "sidecar", env=ENVIRONMENT)
     try:
         for server in servers:
             connection = await server.connect()

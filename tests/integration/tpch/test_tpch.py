@@ -11,36 +11,13 @@ import pytest
 
 from mesh_core.lab import Postgres, ports
 from tests.conftest import start
+from tests.integration.planner.sharded import ENVIRONMENT, objects
 from tests.integration.process import Sidecar
 from tests.integration.tpch.queries import QUERIES
 from tests.integration.tpch.schema import KEYS, SCHEMA, Row, tables
 
 ORDERS = int(os.environ.get("TPCH_ORDERS", "1500"))
 SHARDS = 4
-OBJECTS = """
-apiVersion: midstream/v1
-kind: Database
-metadata: {{name: shop}}
-spec:
-  engine: postgres
-  credentials: {{user: postgres, passwordFrom: {{env: TPCH_PASSWORD}}}}
-  shards:
-{shards}
----
-apiVersion: midstream/v1
-kind: Sharding
-metadata: {{name: shop}}
-spec:
-  database: shop
-  home: s0
-  tables:
-{tables}
----
-apiVersion: midstream/v1
-kind: Listener
-metadata: {{name: shop}}
-spec: {{address: "127.0.0.1:{port}", protocol: postgres, backend: shop}}
-"""
 COLOCATED = {"lineitem": "orders", "partsupp": "part"}
 
 
@@ -53,7 +30,7 @@ async def connections(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     port = ports.free()
     rows = tables(random.Random(1), ORDERS)
     bounds = {name: _bounds(rows[COLOCATED.get(name, name)]) for name, key in KEYS.items() if key}
-    sidecar = Sidecar(_objects(servers[:SHARDS], bounds, port), folder / "sidecar", env={"TPCH_PASSWORD": "any"})
+    sidecar = Sidecar(objects(servers[:SHARDS], [_rule(name, bounds) for name in KEYS], port), folder / "sidecar", env=ENVIRONMENT)
     try:
         for shard, server in enumerate(servers):
             await _load(server, rows, {} if server is servers[-1] else bounds, shard)
@@ -72,22 +49,17 @@ def _bounds(rows: list[Row]) -> list[int]:
     return [len(rows) * shard // SHARDS + 1 for shard in range(1, SHARDS)]
 
 
-def _objects(servers: list[Postgres], bounds: dict[str, list[int]], port: int) -> str:
-    shards = "\n".join(f'    - {{name: s{number}, primary: "{server.address}/shop"}}' for number, server in enumerate(servers))
-    return OBJECTS.format(shards=shards, tables="\n".join(_rule(name, bounds) for name in KEYS), port=port)
-
-
 def _rule(name: str, bounds: dict[str, list[int]]) -> str:
     if name not in bounds:
-        return f"    - {{name: {name}, reference: true}}"
+        return f"{{name: {name}, reference: true}}"
     if name in COLOCATED:
-        return f"    - {{name: {name}, key: {KEYS[name]}, colocate: {COLOCATED[name]}}}"
+        return f"{{name: {name}, key: {KEYS[name]}, colocate: {COLOCATED[name]}}}"
     edges = ["", *map(str, bounds[name]), ""]
     spans = [
         ", ".join([*([f"from: {low}"] if low else []), *([f"to: {high}"] if high else []), f"shard: s{shard}"])
         for shard, (low, high) in enumerate(pairwise(edges))
     ]
-    return f"    - {{name: {name}, key: {KEYS[name]}, method: range, ranges: [{', '.join('{' + span + '}' for span in spans)}]}}"
+    return f"{{name: {name}, key: {KEYS[name]}, method: range, ranges: [{', '.join('{' + span + '}' for span in spans)}]}}"
 
 
 async def _load(server: Postgres, rows: dict[str, list[Row]], bounds: dict[str, list[int]], shard: int) -> None:
