@@ -1,10 +1,11 @@
 """The kind KafkaRecordPolicy: what is asked of the records of a Kafka listener's topics, and done with them."""
 
+import json
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from google.protobuf.message import Message
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mesh_core.compile.secrets import secret_name
 from mesh_core.model.builtin import check_listeners
@@ -19,6 +20,25 @@ Bytes = Annotated[int, Field(ge=1, lt=2**31)]
 Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
 
+class Schema(Spec):
+    """What keys or values have to be: the schema itself, or where the sidecar reads it; and in front of them, the id of a registry's schema."""
+
+    json_schema: dict[str, Any] | None = None
+    json_schema_from: SecretRef | None = None
+    framing: Literal["plain", "confluent"] = "plain"
+    ids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Schema":
+        if self.json_schema is not None and self.json_schema_from is not None:
+            raise ValueError("give one of jsonSchema and jsonSchemaFrom")
+        if self.framing == "plain" and self.ids:
+            raise ValueError("ids are those in the frames of schema registries; write framing: confluent")
+        if self.framing == "plain" and self.json_schema is None and self.json_schema_from is None:
+            raise ValueError("asks for nothing; give jsonSchema, jsonSchemaFrom or framing")
+        return self
+
+
 class ProduceRule(Spec):
     """What producers have to keep to."""
 
@@ -28,6 +48,8 @@ class ProduceRule(Spec):
     max_record_bytes: Bytes | None = None
     require_key: bool = False
     require_headers: list[Text] = Field(default_factory=list)
+    key: Schema | None = None
+    value: Schema | None = None
 
 
 class Lane(Spec):
@@ -95,6 +117,8 @@ def compile_policy(owner: Authored, world: World) -> Iterable[Compiled]:
     result = message("midstream.kafka.v1.KafkaRecordPolicy")(name=owner.name, listeners=spec.listeners, topics=spec.topics)
     if spec.produce is not None:
         _produce(result.produce, spec.produce)
+        for part in ("key", "value"):
+            _schema(getattr(result.produce, part), owner, part, getattr(spec.produce, part))
     if spec.lanes is not None:
         result.lanes.header = spec.lanes.header
         for lane in spec.lanes.lanes:
@@ -114,3 +138,14 @@ def _produce(result: Message, rule: ProduceRule) -> None:
     result.max_record_bytes = rule.max_record_bytes or 0
     result.require_key = rule.require_key
     result.require_headers.extend(rule.require_headers)
+
+
+def _schema(result: Message, owner: Authored, part: str, schema: Schema | None) -> None:
+    if schema is None:
+        return
+    result.framing = schema.framing.upper()
+    result.ids.extend(schema.ids)
+    if schema.json_schema_from is not None:
+        result.json_schema_secret = secret_name(owner, f"spec.produce.{part}.jsonSchemaFrom", schema.json_schema_from)
+    elif schema.json_schema is not None:
+        result.json_schema = json.dumps(schema.json_schema, default=str)  # what YAML takes for a date is a text in JSON

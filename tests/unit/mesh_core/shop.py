@@ -11,6 +11,7 @@ from mesh_core.model.kinds import Kinds
 from mesh_core.model.problem import Invalid
 from mesh_core.model.source import read
 from msg_mesh import kafka as msg_model
+from msg_mesh import records as record_model
 
 SHOP = """\
 apiVersion: midstream/v1
@@ -82,7 +83,7 @@ spec: {listeners: [shop], match: {class: [write]}, percent: 5, delay: 50ms}
 
 def all_kinds() -> Kinds:
     result = kinds()
-    for family in (db_model, msg_model, cache_model, route_model, migration_model):
+    for family in (db_model, msg_model, record_model, cache_model, route_model, migration_model):
         family.register(result)
     return result
 

@@ -213,6 +213,20 @@ ROWS = [
         "spec.backend",
         "there is no RedisCluster shop",
     ),
+    # rules that look into records
+    (
+        "two schemas",
+        of("KafkaRecordPolicy", "listeners: [events], topics: [a], produce: {value: {jsonSchema: {}, jsonSchemaFrom: {env: S}}}"),
+        "spec.produce.value",
+        "give one of jsonSchema and jsonSchemaFrom",
+    ),
+    (
+        "ids without a frame",
+        of("KafkaRecordPolicy", "listeners: [events], topics: [a], produce: {key: {jsonSchema: {}, ids: [1]}}"),
+        "spec.produce.key",
+        "write framing: confluent",
+    ),
+    ("no schema", of("KafkaRecordPolicy", "listeners: [events], topics: [a], produce: {key: {}}"), "spec.produce.key", "asks for nothing"),
     # policies and secrets
     ("a rule of no class", of("AccessPolicy", "listeners: [shop], rules: [{allow: [reading]}]"), "spec.rules[0].allow[0]", "'read'"),
     ("a limit in no time", of("RateLimit", "listeners: [cache], limit: {requests: 1, per: 0s}"), "spec.limit", "a limit per 0s allows nothing"),

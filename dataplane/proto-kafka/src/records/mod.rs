@@ -14,6 +14,7 @@ mod produce;
 mod record;
 mod rewrite;
 mod rules;
+mod schema;
 mod seal;
 
 pub use batch::{Batch, HEADER, Piece, Pieces};

@@ -1,5 +1,6 @@
 //! What producers have to keep to, partition by partition, in Kafka's own errors.
 
+use super::schema::Schema;
 use super::{Batch, Codec, MAX_INFLATED, Piece, Pieces, Record, Unreadable};
 use config::proto::midstream::kafka::v1::produce_rule::Acks;
 
@@ -29,6 +30,10 @@ pub struct ProducePolicy {
     pub key: bool,
     /// The headers that records need.
     pub headers: Vec<String>,
+    /// What keys have to be, where there is one.
+    pub key_schema: Option<Schema>,
+    /// What values have to be that are no tombstones.
+    pub value_schema: Option<Schema>,
 }
 
 /// Why a partition's records are not written.
@@ -93,7 +98,8 @@ impl ProducePolicy {
         if let Some(most) = self.max_batch.filter(|most| batch.bytes().len() > *most) {
             return Err(Refused::whole(MESSAGE_TOO_LARGE, format!("the batch has {} bytes, and at most {most} may be", batch.bytes().len())));
         }
-        if self.max_record.is_none() && !self.key && self.headers.is_empty() {
+        let has_schema = self.key_schema.is_some() || self.value_schema.is_some();
+        if self.max_record.is_none() && !self.key && self.headers.is_empty() && !has_schema {
             return Ok(());
         }
         self.judge_records(batch)
@@ -121,7 +127,11 @@ impl ProducePolicy {
         if self.key && record.key.is_none() {
             return Some("has no key".into());
         }
-        let missing = self.headers.iter().find(|name| record.headers.get(name.as_bytes()).is_none());
-        missing.map(|name| format!("has no header {name}"))
+        if let Some(name) = self.headers.iter().find(|name| record.headers.get(name.as_bytes()).is_none()) {
+            return Some(format!("has no header {name}"));
+        }
+        let refuses = |schema: &Option<Schema>, bytes: Option<&[u8]>| schema.as_ref().zip(bytes).and_then(|(schema, bytes)| schema.refuses(bytes));
+        let key = refuses(&self.key_schema, record.key).map(|why| format!("has a key {why}"));
+        key.or_else(|| refuses(&self.value_schema, record.value).map(|why| format!("has a value {why}")))
     }
 }

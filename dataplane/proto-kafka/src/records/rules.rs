@@ -4,6 +4,7 @@ use super::Codec;
 use super::kms::LocalKeys;
 use super::lanes::{Lanes, Who};
 use super::produce::{ProducePolicy, Refused};
+use super::schema::{self, Schema};
 use super::seal::Encryption;
 use config::proto::midstream::kafka::v1::{self as proto, KafkaRecordPolicy, Lane, LaneRule, ProduceRule};
 use config::{Context, Invalid, Refusal};
@@ -128,7 +129,7 @@ fn policy(context: &Context<'_>, name: &str, value: &KafkaRecordPolicy) -> Resul
         name: name.into(),
         listeners: value.listeners.clone(),
         topics: Patterns::new(&value.topics, "topics")?,
-        produce: value.produce.as_ref().map(produce).transpose().map_err(|invalid| invalid.within("produce"))?,
+        produce: value.produce.as_ref().map(|rule| produce(context, rule)).transpose().map_err(|invalid| invalid.within("produce"))?,
         lanes: value.lanes.as_ref().map(lanes).transpose().map_err(|invalid| invalid.within("lanes"))?,
         encryption: encryption(context, name, value.encryption.as_ref()).map_err(|invalid| invalid.within("encryption"))?,
     })
@@ -151,7 +152,13 @@ fn encryption(context: &Context<'_>, name: &str, value: Option<&proto::Encryptio
     }))
 }
 
-fn produce(value: &ProduceRule) -> Result<ProducePolicy, Invalid> {
+/// What keys or values have to be. The control plane does not read Secrets, and takes what stands in them as well.
+fn schema(context: &Context<'_>, field: &str, value: Option<&proto::Schema>) -> Result<Option<Schema>, Invalid> {
+    let text = |name: &str| context.secret(name).map(|secret| context.is_real().then(|| secret.expose().to_vec()));
+    value.map(|value| schema::compile(value, text)).transpose().map_err(|invalid| invalid.within(field))
+}
+
+fn produce(context: &Context<'_>, value: &ProduceRule) -> Result<ProducePolicy, Invalid> {
     let codec = |(index, name): (usize, &String)| {
         let known = Codec::ALL.into_iter().find(|codec| codec.name() == name);
         known.ok_or_else(|| Invalid::new(format!("compression[{index}]"), format!("{name:?} is none of none, gzip, snappy, lz4, zstd")))
@@ -164,6 +171,8 @@ fn produce(value: &ProduceRule) -> Result<ProducePolicy, Invalid> {
         max_record: size(value.max_record_bytes),
         key: value.require_key,
         headers: value.require_headers.clone(),
+        key_schema: schema(context, "key", value.key.as_ref())?,
+        value_schema: schema(context, "value", value.value.as_ref())?,
     })
 }
 
