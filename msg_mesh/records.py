@@ -12,7 +12,7 @@ from mesh_core.model.builtin import check_listeners
 from mesh_core.model.kinds import Authored, Compiled, Kind, Kinds, World
 from mesh_core.model.problem import Problem
 from mesh_core.model.secrets import SecretRef
-from mesh_core.model.values import Duration, Spec, parse_duration_ms
+from mesh_core.model.values import Duration, Percent, Spec, parse_duration_ms
 from xds.messages import enum_values, message, type_url
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -76,6 +76,13 @@ class Encryption(Spec):
     rotate_bytes: Annotated[int, Field(ge=1, lt=2**63)] = 64 * 2**30
 
 
+class Tracing(Spec):
+    """Records without a trace begin one, of which so many are sampled; with `fetched` the access log names traces of what consumers get, too."""
+
+    sampled_percent: Percent = 100.0
+    fetched: bool = False
+
+
 class KafkaRecordPolicySpec(Spec):
     """Topics are patterns of the names that clients use."""
 
@@ -84,6 +91,7 @@ class KafkaRecordPolicySpec(Spec):
     produce: ProduceRule | None = None
     lanes: LaneRule | None = None
     encryption: Encryption | None = None
+    tracing: Tracing | None = None
 
 
 def register(kinds: Kinds) -> None:
@@ -102,8 +110,8 @@ def check_kafka_listeners(found: Authored, world: World) -> Iterator[Problem]:
 def check(found: Authored, world: World) -> Iterator[Problem]:
     yield from check_kafka_listeners(found, world)
     spec = found.spec
-    if spec.produce is None and spec.lanes is None and spec.encryption is None:
-        yield found.problem("spec", "has no rule", "add produce, lanes or encryption, or remove it")
+    if spec.produce is None and spec.lanes is None and spec.encryption is None and spec.tracing is None:
+        yield found.problem("spec", "has no rule", "add produce, lanes, encryption or tracing, or remove it")
     if spec.encryption is not None and parse_duration_ms(spec.encryption.rotate_after) == 0:
         yield found.problem("spec.encryption.rotateAfter", "makes a data key for every batch", "give at least 1ms")
     for index, lane in enumerate(spec.lanes.lanes if spec.lanes else ()):
@@ -127,6 +135,9 @@ def compile_policy(owner: Authored, world: World) -> Iterable[Compiled]:
         result.encryption.keys_secret = secret_name(owner, "spec.encryption.keysFrom", spec.encryption.keys_from)
         result.encryption.rotate_after_ms = parse_duration_ms(spec.encryption.rotate_after)
         result.encryption.rotate_bytes = spec.encryption.rotate_bytes
+    if spec.tracing is not None:
+        result.tracing.SetInParent()
+        result.tracing.sampled_percent, result.tracing.fetched = spec.tracing.sampled_percent, spec.tracing.fetched
     yield Compiled(type_url("midstream.kafka.v1.KafkaRecordPolicy"), owner.name, result, owner)
 
 

@@ -28,6 +28,7 @@ mod select;
 mod tap;
 
 pub use compile::{Compiled, Filters, unknown_listeners};
+pub use fault::Share;
 pub use limit::Bucket;
 pub use pattern::{Pattern, TooLong};
 pub use select::Patterns;

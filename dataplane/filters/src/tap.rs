@@ -120,6 +120,7 @@ impl Tap {
         if !outcome.backend.is_empty() {
             field(&mut line, ",", "backend", outcome.backend.as_bytes());
         }
+        traces(&mut line, outcome.traces);
         line.push('}');
         line
     }
@@ -134,6 +135,13 @@ fn spread(n: u64) -> u64 {
 fn field(line: &mut String, before: &str, name: &str, value: &[u8]) {
     let _ = write!(line, "{before}\"{name}\":");
     quote(line, value);
+}
+
+fn traces(line: &mut String, ids: &[[u8; 16]]) {
+    for (index, id) in ids.iter().enumerate() {
+        let _ = write!(line, "{}\"{:032x}\"", if index == 0 { ",\"traces\":[" } else { "," }, u128::from_be_bytes(*id));
+    }
+    line.push_str(if ids.is_empty() { "" } else { "]" });
 }
 
 fn resources(line: &mut String, resources: &[&[u8]]) {
@@ -180,7 +188,7 @@ mod tests {
 
     const REQUEST: Request<'static> =
         Request { identity: "user:a", class: Class::Read, verb: "GET", groups: &[], resources: &[b"k\"\n\xff"], bytes: 9, fingerprint: 255 };
-    const OUTCOME: Outcome<'static> = Outcome { took: 1_234_567, error: "", backend: "127.0.0.1:7001" };
+    const OUTCOME: Outcome<'static> = Outcome { took: 1_234_567, error: "", backend: "127.0.0.1:7001", traces: &[[0x0a; 16], [1; 16]] };
 
     #[test]
     fn a_line_is_one_json_object() {
@@ -192,7 +200,8 @@ mod tests {
         assert_eq!(
             rest,
             ":\"log\",\"listener\":\"shop\",\"identity\":\"user:a\",\"class\":\"read\",\"verb\":\"GET\",\"resources\":[\"k\\\"\\u000a\u{fffd}\"],\
-             \"bytes\":9,\"took_us\":1234,\"fingerprint\":\"000000000000000000000000000000ff\",\"backend\":\"127.0.0.1:7001\"}"
+             \"bytes\":9,\"took_us\":1234,\"fingerprint\":\"000000000000000000000000000000ff\",\"backend\":\"127.0.0.1:7001\",\
+             \"traces\":[\"0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a\",\"01010101010101010101010101010101\"]}"
         );
     }
 

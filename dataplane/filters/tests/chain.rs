@@ -151,7 +151,7 @@ fn a_tap_logs_matching_requests_of_its_listeners() {
     let (filters, lines) = filters();
     let chain = chain(&filters.compile(&set), CACHE);
     assert!(chain.bind(&write(&[b"cart:1"])).tapped && !chain.bind(&write(&[b"k"])).tapped);
-    let outcome = Outcome { took: MILLIS, error: "WRONGTYPE", backend: "" };
+    let outcome = Outcome { took: MILLIS, error: "WRONGTYPE", ..Outcome::default() };
     chain.done(&write(&[b"cart:1"]), &outcome);
     chain.done(&write(&[b"k"]), &outcome);
     let lines = lines.take();

@@ -13,7 +13,7 @@ use crate::edit::{Mark, Splice, apply, elements, marks};
 use crate::filtered::{Named, Request};
 use crate::frame::client_id;
 use crate::produce::survey;
-use crate::records::{CORRUPT_MESSAGE, Change, Client, Closed, RecordRules, Refused, Unreadable, map};
+use crate::records::{CORRUPT_MESSAGE, Change, Client, Closed, RecordRules, Refused, Traces, Unreadable, map, read_traces};
 use crate::requests::{FETCH, PRODUCE};
 use crate::session::Session;
 use crate::shared::Shared;
@@ -180,7 +180,7 @@ impl Session {
 
     /// What a partition's records become, if they may be written.
     fn judge(
-        &self,
+        &mut self,
         shared: &mut Shared,
         now: Nanos,
         rules: &RecordRules,
@@ -191,12 +191,23 @@ impl Session {
         if let Some(why) = rules.judge(topic, acks, records, &self.listener.name) {
             return Err(why);
         }
-        let Some(rule) = rules.encryption(topic) else { return Ok(None) };
+        let traced = self.begin_traces(shared, rules, topic, records)?;
+        let Some(rule) = rules.encryption(topic) else { return Ok(traced) };
+        let records = traced.as_deref().unwrap_or(records);
         let sealed = shared.data_keys.of(rule).seal(rule, topic, records, now, &mut shared.entropy);
-        sealed.map_err(|error| {
+        let sealed = sealed.map_err(|error| {
             let why = Refused::from(error);
             Refused { message: format!("KafkaRecordPolicy/{} on listener {}: {}", rule.policy, self.listener.name, why.message), ..why }
-        })
+        })?;
+        Ok(sealed.or(traced))
+    }
+
+    /// Gives records a trace that have none, and tells the access log of all.
+    fn begin_traces(&mut self, shared: &mut Shared, rules: &RecordRules, topic: &[u8], records: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
+        let Some(tracing) = rules.tracing(topic) else { return Ok(None) };
+        let mut untold = Traces::default();
+        let traces = self.decided.as_mut().map_or(&mut untold, |decided| &mut decided.traces);
+        tracing.begin(records, &mut shared.entropy, traces).map_err(Refused::from)
     }
 
     /// A Fetch that names topics with a rule, or goes on with a session that has some, asks for no more than can be held.
@@ -268,7 +279,11 @@ impl Session {
     }
 
     /// What a consumer sees of a partition's records; `None`: all of them, as they are.
-    fn shown(&self, shared: &mut Shared, looked: &Looked, rules: &RecordRules, topic: &[u8], records: &[u8]) -> Result<Option<Vec<u8>>, Closed> {
+    fn shown(&mut self, shared: &mut Shared, looked: &Looked, rules: &RecordRules, topic: &[u8], records: &[u8]) -> Result<Option<Vec<u8>>, Closed> {
+        if rules.tracing(topic).is_some_and(|tracing| tracing.fetched) {
+            let decided = self.ring.front_mut().and_then(|pending| pending.tapped.as_mut());
+            decided.map_or(Ok(()), |decided| read_traces(records, &mut decided.traces))?;
+        }
         let (lanes, encryption) = (rules.lanes(topic), rules.encryption(topic));
         if lanes.is_none() && encryption.is_none() {
             return Ok(None);

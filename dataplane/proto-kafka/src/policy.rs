@@ -10,6 +10,7 @@
 //! * Over a limit a request waits, as brokers let clients wait for quotas (KIP-219), and is refused with THROTTLING_QUOTA_EXCEEDED, which
 //!   clients retry, when that takes too long.
 
+use crate::records::Traces;
 use crate::session::Session;
 use crate::table::Api;
 use hashbrown::HashMap;
@@ -86,6 +87,8 @@ pub struct Decided {
     verb: &'static str,
     topics: Vec<Vec<u8>>,
     bytes: u64,
+    /// Of its records, where a rule reads them.
+    pub traces: Traces,
 }
 
 impl Decided {
@@ -93,7 +96,7 @@ impl Decided {
     pub fn tell(&self, chain: &dyn Chain, identity: &str, took: Nanos, error: &str, backend: &str) {
         let resources: Vec<&[u8]> = self.topics.iter().map(Vec::as_slice).collect();
         let request = Request { identity, class: self.class, verb: self.verb, groups: &[], resources: &resources, bytes: self.bytes, fingerprint: 0 };
-        chain.done(&request, &Outcome { took, error, backend });
+        chain.done(&request, &Outcome { took, error, backend, traces: self.traces.ids() });
     }
 }
 
@@ -157,7 +160,7 @@ impl Session {
         }
         let decided = flow.tapped.then(|| {
             let topics = topics.iter().map(|topic| topic.to_vec()).collect();
-            Box::new(Decided { class, verb: api.name, topics, bytes })
+            Box::new(Decided { class, verb: api.name, topics, bytes, traces: Traces::default() })
         });
         // Metadata's topics were decided under either class; what is left are counters.
         flow.denied.take_if(|_| !topics.is_empty());

@@ -163,7 +163,7 @@ impl Postgres {
         let Some(chain) = client.listener.chain.clone() else { return };
         let database = client.listener.database.clone();
         let shard = client.server.and_then(|_| database.shards.get(usize::from(client.shard)));
-        let outcome = Outcome { took, error: failed.as_deref().unwrap_or(""), backend: shard.map_or("", |shard| &shard.name) };
+        let outcome = Outcome { took, error: failed.as_deref().unwrap_or(""), backend: shard.map_or("", |shard| &shard.name), ..Outcome::default() };
         with_request(client, &flow.plan, fingerprint, bytes as u64, |request| chain.done(request, &outcome));
     }
 

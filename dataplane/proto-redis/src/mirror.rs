@@ -247,7 +247,7 @@ impl Redis {
                 bytes: twin.size as u64,
                 fingerprint: 0,
             };
-            chain.done(&request, &Outcome { took: now.saturating_sub(twin.since), error: "MIRRORDIFF", backend: &mirror.conf.cluster });
+            chain.done(&request, &Outcome { took: now.saturating_sub(twin.since), error: "MIRRORDIFF", backend: &mirror.conf.cluster, ..Outcome::default() });
         }
     }
 }

@@ -89,7 +89,7 @@ pub struct Flow {
 }
 
 /// How a request ended, for the access log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub struct Outcome<'a> {
     /// From the first byte of the request to the last of its answer.
     pub took: Nanos,
@@ -97,6 +97,8 @@ pub struct Outcome<'a> {
     pub error: &'a str,
     /// The back end that answered, or empty.
     pub backend: &'a str,
+    /// The ids of the traces (W3C Trace Context) that were read in it.
+    pub traces: &'a [[u8; 16]],
 }
 
 /// Which limits are charged afterwards.

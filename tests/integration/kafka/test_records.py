@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer
 from confluent_kafka import TopicPartition as RdPartition
 
 from mesh_core.lab import Kafka
-from tests.integration.kafka.conftest import Mesh
+from tests.integration.kafka.conftest import Mesh, wait_until
 from tests.integration.kafka.test_librdkafka import DEADLINE_S
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -280,3 +282,45 @@ async def test_keys_rotate_and_who_lacks_one_is_told(kafka: Kafka, mesh: Callabl
     with pytest.raises(AssertionError, match="TOPIC_AUTHORIZATION_FAILED"):
         await asyncio.to_thread(read, through.bootstrap, "sealed-rotate")
     assert through.sidecar.metric("midstream_errors_total", family="kafka", kind="no_key") >= 2
+
+
+TRACED = """
+---
+apiVersion: midstream/v1
+kind: KafkaRecordPolicy
+metadata: {name: traced}
+spec: {listeners: [events], topics: ["traced*"], tracing: {sampledPercent: 0, fetched: true}}
+---
+apiVersion: midstream/v1
+kind: Tap
+metadata: {name: log}
+spec: {listeners: [events], percent: 100}
+"""
+
+
+async def test_records_without_a_trace_get_one_and_the_access_log_names_them(kafka: Kafka, mesh: Callable[..., Mesh]) -> None:
+    for topic in ("traced", "untraced"):
+        kafka.create_topic(topic, partitions=1)
+    through = mesh(TRACED)
+    own = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    sent = [("traced", [("traceparent", own), ("tracestate", b"a=1")]), ("traced", [("h", b"v"), ("tracestate", b"a=1")]), ("untraced", [])]
+    async with AIOKafkaProducer(bootstrap_servers=through.bootstrap, enable_idempotence=True, compression_type="gzip") as producer:
+        for topic, given in sent:
+            await producer.send_and_wait(topic, b"value", key=b"key", headers=given)
+    found = {}
+    async with AIOKafkaConsumer("traced", "untraced", bootstrap_servers=through.bootstrap, auto_offset_reset="earliest") as consumer:
+        async with asyncio.timeout(DEADLINE_S):
+            while len(found) < 3:
+                record = await consumer.getone()
+                assert (record.key, record.value) == (b"key", b"value")
+                found[record.topic, record.offset] = dict(record.headers)
+    begun = found["traced", 1].pop("traceparent")
+    assert found == {("traced", 0): {"traceparent": own, "tracestate": b"a=1"}, ("traced", 1): {"h": b"v"}, ("untraced", 0): {}}
+    assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00", begun)
+    ids = {own.split(b"-")[1].decode(), begun.split(b"-")[1].decode()}
+
+    def logged(verb: str) -> set[str]:
+        lines = [json.loads(line) for line in through.sidecar.log.splitlines() if '"tap":"log"' in line]
+        return {trace for line in lines if line["verb"] == verb for trace in line.get("traces", [])}
+
+    wait_until(lambda: logged("Produce") == ids and logged("Fetch") == ids)

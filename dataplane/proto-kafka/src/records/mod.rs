@@ -16,6 +16,7 @@ mod rewrite;
 mod rules;
 mod schema;
 mod seal;
+mod trace;
 
 pub use batch::{Batch, HEADER, Piece, Pieces};
 pub use compress::{Codec, compress, decompress};
@@ -25,6 +26,7 @@ pub use record::{Header, Headers, Record, Records};
 pub use rewrite::{Change, Decide, NewHeader, map};
 pub use rules::{Policies, RecordRules};
 pub use seal::{Closed, DataKeys};
+pub use trace::{TraceId, Traces, read as read_traces};
 
 use crate::walk::Malformed;
 use std::fmt;

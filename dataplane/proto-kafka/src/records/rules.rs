@@ -6,9 +6,10 @@ use super::lanes::{Lanes, Who};
 use super::produce::{ProducePolicy, Refused};
 use super::schema::{self, Schema};
 use super::seal::Encryption;
+use super::trace::Tracing;
 use config::proto::midstream::kafka::v1::{self as proto, KafkaRecordPolicy, Lane, LaneRule, ProduceRule};
 use config::{Context, Invalid, Refusal};
-use filters::Patterns;
+use filters::{Patterns, Share};
 use std::sync::Arc;
 use wire::{MILLIS, Nanos};
 
@@ -33,15 +34,17 @@ pub struct Policy {
     pub lanes: Option<Lanes>,
     /// What values are encrypted with.
     pub encryption: Option<Encryption>,
+    /// How traces begin.
+    pub tracing: Option<Tracing>,
 }
 
 impl Policy {
     fn is_produced(&self) -> bool {
-        self.produce.is_some() || self.encryption.is_some()
+        self.produce.is_some() || self.encryption.is_some() || self.tracing.is_some()
     }
 
     fn is_fetched(&self) -> bool {
-        self.lanes.is_some() || self.encryption.is_some()
+        self.lanes.is_some() || self.encryption.is_some() || self.tracing.as_ref().is_some_and(|tracing| tracing.fetched)
     }
 }
 
@@ -73,6 +76,11 @@ impl RecordRules {
     /// What a topic's values are encrypted with.
     pub fn encryption(&self, topic: &[u8]) -> Option<&Encryption> {
         self.about(topic).find_map(|policy| policy.encryption.as_ref())
+    }
+
+    /// How traces of a topic's records begin.
+    pub fn tracing(&self, topic: &[u8]) -> Option<&Tracing> {
+        self.about(topic).find_map(|policy| policy.tracing.as_ref())
     }
 
     /// Why a partition's records may not be written; `None` when they may. `listener` is for the sentence.
@@ -122,8 +130,8 @@ fn policy(context: &Context<'_>, name: &str, value: &KafkaRecordPolicy) -> Resul
     if value.topics.is_empty() {
         return Err(Invalid::new("topics", "names none; give at least one pattern, \"*\" is all"));
     }
-    if value.produce.is_none() && value.lanes.is_none() && value.encryption.is_none() {
-        return Err(Invalid::new("", "has no rule; add produce, lanes or encryption, or remove it"));
+    if value.produce.is_none() && value.lanes.is_none() && value.encryption.is_none() && value.tracing.is_none() {
+        return Err(Invalid::new("", "has no rule; add produce, lanes, encryption or tracing, or remove it"));
     }
     Ok(Policy {
         name: name.into(),
@@ -132,6 +140,7 @@ fn policy(context: &Context<'_>, name: &str, value: &KafkaRecordPolicy) -> Resul
         produce: value.produce.as_ref().map(|rule| produce(context, rule)).transpose().map_err(|invalid| invalid.within("produce"))?,
         lanes: value.lanes.as_ref().map(lanes).transpose().map_err(|invalid| invalid.within("lanes"))?,
         encryption: encryption(context, name, value.encryption.as_ref()).map_err(|invalid| invalid.within("encryption"))?,
+        tracing: value.tracing.as_ref().map(tracing).transpose().map_err(|invalid| invalid.within("tracing"))?,
     })
 }
 
@@ -180,6 +189,11 @@ fn lanes(value: &LaneRule) -> Result<Lanes, Invalid> {
     let header = if value.header.is_empty() { LANE_HEADER } else { &value.header };
     let lanes = value.lanes.iter().enumerate().map(|(index, one)| lane(one).map_err(|invalid| invalid.within(&format!("lanes[{index}]"))));
     Ok(Lanes { header: header.as_bytes().into(), lanes: lanes.collect::<Result<_, _>>()? })
+}
+
+fn tracing(value: &proto::Tracing) -> Result<Tracing, Invalid> {
+    let sampled = Share::new(value.sampled_percent).map_err(|invalid| Invalid::new("sampled_percent", invalid.reason))?;
+    Ok(Tracing { sampled, fetched: value.fetched })
 }
 
 fn lane(value: &Lane) -> Result<Who, Invalid> {
