@@ -229,7 +229,10 @@ impl Redis {
                 bytes: tap.bytes,
                 fingerprint: 0,
             };
-            chain.done(&request, &Outcome { took: now.saturating_sub(tap.started), error: &tap.error, backend: &listener.conf.cluster, ..Outcome::default() });
+            chain.done(
+                &request,
+                &Outcome { took: now.saturating_sub(tap.started), error: &tap.error, backend: &listener.conf.cluster, ..Outcome::default() },
+            );
         }
     }
 

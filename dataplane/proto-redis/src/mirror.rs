@@ -247,7 +247,10 @@ impl Redis {
                 bytes: twin.size as u64,
                 fingerprint: 0,
             };
-            chain.done(&request, &Outcome { took: now.saturating_sub(twin.since), error: "MIRRORDIFF", backend: &mirror.conf.cluster, ..Outcome::default() });
+            chain.done(
+                &request,
+                &Outcome { took: now.saturating_sub(twin.since), error: "MIRRORDIFF", backend: &mirror.conf.cluster, ..Outcome::default() },
+            );
         }
     }
 }
