@@ -14,7 +14,7 @@ from mesh_core.model.secrets import Credentials, DownstreamTls, SecretRef, Sourc
 from xds.messages import message
 from xds.protocol.types import SECRET
 
-_GENERIC = ("password_from", "token_from", "keys_from")
+_GENERIC = ("password_from", "token_from", "keys_from", "json_schema_from")
 
 
 def compile_secret(secret: Authored, world: World) -> Iterable[Compiled]:
