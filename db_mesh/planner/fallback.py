@@ -15,6 +15,7 @@ from db_mesh.planner.answers import Outline, Refused
 from db_mesh.planner.facts import Facts, Instance, conjuncts
 from db_mesh.planner.request import PARAMETER, Request
 from db_mesh.planner.scatter import changing_calls
+from db_mesh.planner.text import quoted
 from db_mesh.schema import Relation, Schema
 
 _SYSTEM_COLUMNS = {"ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"}
@@ -140,8 +141,3 @@ def _literal(node: exp.Expression, request: Request) -> str:
         return ""
     slot = request.slot(int(node.name[1:])) if node.name[1:].isdigit() else None
     return f":{node.name}" if slot is not None and slot.kind != PARAMETER else ""
-
-
-def quoted(name: str) -> str:
-    """An identifier as SQL."""
-    return '"' + name.replace('"', '""') + '"'

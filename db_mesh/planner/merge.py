@@ -253,4 +253,4 @@ class Merger:
 
 def _identifier(part: exp.Expression) -> str:
     name = part.name
-    return '"' + name.replace('"', '""') + '"' if part.args.get("quoted") else name
+    return text.quoted(name) if part.args.get("quoted") else name

@@ -53,3 +53,8 @@ def end_of_select_list(request: Request) -> int:
             return token.start
         last = token
     raise Refused("the planner does not find the end of the select list", "write the statement as one SELECT without parentheses around it")
+
+
+def quoted(name: str) -> str:
+    """An identifier as SQL."""
+    return '"' + name.replace('"', '""') + '"'

@@ -19,6 +19,7 @@ use crate::owed::broken;
 use crate::scatter::Scatter;
 use crate::server::{Expect, Server};
 use sql::{Scripts, ShardId};
+use std::borrow::Cow;
 use wire::{Fault, Io, Key};
 
 /// The gathering half of a statement.
@@ -47,14 +48,14 @@ struct Source {
 }
 
 /// The shards of a statement; home is one of them where rows are gathered there.
-pub fn shards(client: &Client, shards: &[ShardId], gathers: bool) -> Vec<ShardId> {
+pub fn shards<'a>(client: &Client, shards: &'a [ShardId], gathers: bool) -> Cow<'a, [ShardId]> {
     let home = client.listener.database.rules.home();
-    let mut all = shards.to_vec();
-    if gathers && !all.contains(&home) {
-        all.push(home);
-        all.sort_unstable();
+    if !gathers || shards.contains(&home) {
+        return Cow::Borrowed(shards);
     }
-    all
+    let mut all = [shards, &[home]].concat();
+    all.sort_unstable();
+    Cow::Owned(all)
 }
 
 /// Whether what this connection says is of the gathering.

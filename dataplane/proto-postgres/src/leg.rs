@@ -66,7 +66,7 @@ impl Postgres {
         }
     }
 
-    pub(crate) fn leg_message(&mut self, io: &mut dyn Io, server: &mut Server, client: &mut Client, tag: u8, body: &[u8]) -> Result<Leg, Fault> {
+    fn leg_message(&mut self, io: &mut dyn Io, server: &mut Server, client: &mut Client, tag: u8, body: &[u8]) -> Result<Leg, Fault> {
         let Some(scatter) = client.scatter.as_deref_mut() else { return Ok(Leg::On) };
         let Some(source) = scatter.legs.iter().position(|leg| *leg == server.key) else { return Ok(Leg::On) };
         let is_merging = !scatter.is_failed;
@@ -188,7 +188,7 @@ impl Postgres {
     }
 
     /// The statement has failed: what the others still compute is for nobody.
-    pub(crate) fn stop_others(&mut self, io: &mut dyn Io, server: &Server, client: &mut Client) {
+    fn stop_others(&mut self, io: &mut dyn Io, server: &Server, client: &mut Client) {
         fallback::stop(io, client);
         for leg in client.legs.iter().filter(|leg| **leg != server.key) {
             io.pause(*leg, false);

@@ -266,6 +266,6 @@ fn portal(client: &Client, flow: &Flow, shards: &[ShardId], prepared: &Prepared,
     });
     messages.extend_from_slice(b"D\0\0\0\x06P\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04");
     let scripts = flow.plan.scripts(lexed, &prepared.sql);
-    let shards = fallback::shards(client, shards, scripts.is_some());
+    let shards = fallback::shards(client, shards, scripts.is_some()).into_owned();
     Ok(Portal { name: names.portal.into(), spec, bounds, shards, messages, scripts, is_described: false })
 }
